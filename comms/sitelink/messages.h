@@ -142,7 +142,7 @@ absl::Status SendMessage(Link& link, const M& message) {
 }
 
 // Stream keys for the trainer's eyes alone: ephemeral X25519 to the launch key, HKDF-SHA256, AES-256-GCM; bound to the
-// round. At most 2^20 keys.
+// round. At most 2^20 keys. Empty when launch_key is no valid point (OpenKeys and Decode refuse empty bytes).
 Bytes SealKeys(const std::vector<StreamKey>& keys, const PublicKey& launch_key, uint32_t round, const CryptoSuite& suite,
                SecretRandom& random);
 absl::StatusOr<std::vector<StreamKey>> OpenKeys(ByteView sealed, const KeyPair& launch_key, uint32_t round,
