@@ -1,11 +1,13 @@
 // Byte spans, hex, and the one canonical encoding: fixed-width little-endian integers, u64 lengths before bytes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"

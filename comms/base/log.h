@@ -18,4 +18,11 @@ struct LogOptions {
 // Sets spdlog's default logger. INVALID_ARGUMENT for an unknown level; the file's error when it cannot be opened.
 absl::Status InitLogging(const LogOptions& options);
 
+namespace log_internal {
+// spdlog's own default logger writes to stdout, which belongs to a program's results (--json). Any program with a
+// source that includes this header logs to stderr from its start, also before InitLogging.
+bool UseStderr();
+inline const bool uses_stderr = UseStderr();
+}  // namespace log_internal
+
 }  // namespace atoll

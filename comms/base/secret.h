@@ -1,6 +1,7 @@
 // Memory that is wiped when it goes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>

@@ -1,0 +1,9 @@
+#include "comms/base/secret.h"
+
+#include <openssl/crypto.h>
+
+namespace atoll {
+
+void Wipe(std::span<uint8_t> bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+
+}  // namespace atoll
