@@ -194,21 +194,6 @@ std::map<pid_t, ProcessEntry> AllProcesses() {
   return processes;
 }
 
-// Ids of all live descendants of this process.
-std::set<pid_t> LiveDescendants() {
-  const std::map<pid_t, ProcessEntry> processes = AllProcesses();
-  std::set<pid_t> family = {getpid()};
-  for (size_t before = 0; before != family.size();) {
-    before = family.size();
-    for (const auto& [pid, entry] : processes) {
-      if (family.contains(entry.parent)) family.insert(pid);
-    }
-  }
-  family.erase(getpid());
-  std::erase_if(family, [&](pid_t pid) { return processes.at(pid).zombie; });
-  return family;
-}
-
 }  // namespace
 
 absl::StatusOr<Process> Process::Start(const ProcessOptions& options) {
@@ -336,6 +321,20 @@ void Process::Stop(int grace_ms) {
 }
 
 void BecomeSubreaper() { prctl(PR_SET_CHILD_SUBREAPER, 1); }
+
+std::set<pid_t> LiveDescendants() {
+  const std::map<pid_t, ProcessEntry> processes = AllProcesses();
+  std::set<pid_t> family = {getpid()};
+  for (size_t before = 0; before != family.size();) {
+    before = family.size();
+    for (const auto& [pid, entry] : processes) {
+      if (family.contains(entry.parent)) family.insert(pid);
+    }
+  }
+  family.erase(getpid());
+  std::erase_if(family, [&](pid_t pid) { return processes.at(pid).zombie; });
+  return family;
+}
 
 int KillDescendants() {
   // Killing a process hands its children to us (as a subreaper), so later passes find what forked

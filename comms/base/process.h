@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,6 +49,8 @@ class Process {
 
 // Makes this process adopt orphaned grandchildren (PR_SET_CHILD_SUBREAPER).
 void BecomeSubreaper();
+// Ids of all live descendants of this process.
+std::set<pid_t> LiveDescendants();
 // SIGKILLs and reaps every descendant of this process (bounded to a few passes over /proc). Returns how many.
 int KillDescendants();
 // Sends this process SIGKILL when its parent ends (PR_SET_PDEATHSIG); exits at once if the parent is already gone.
