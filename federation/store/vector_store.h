@@ -1,0 +1,95 @@
+// Masked vectors that sites upload, staged on disk until their round's sum is made.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "comms/base/bytes.h"
+#include "comms/base/crypto/sha256.h"
+#include "comms/base/ids.h"
+#include "federation/store/file.h"
+
+namespace atoll::store {
+
+// One site's vector in one attempt at one round.
+struct VectorId {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+  SiteId site;
+  auto operator<=>(const VectorId&) const = default;
+};
+
+// One vector: a file whose chunks' sizes are known from the start, written in any order.
+// Thread-safe. Memory is one digest a chunk. Kept alive by whoever holds it; stays usable when its
+// round is removed meanwhile.
+class StagedVector {
+ public:
+  uint32_t chunk_count() const { return static_cast<uint32_t>(sizes_.size()); }
+  uint32_t chunk_bytes(uint32_t index) const { return sizes_[index]; }
+  // Durable when it returns OK. A chunk that is there already must come with the same bytes, else
+  // INVALID_ARGUMENT, as for a wrong size or index. RESOURCE_EXHAUSTED when the disk is full,
+  // UNAVAILABLE for other trouble with it.
+  absl::Status WriteChunk(uint32_t index, ByteView bytes);
+  // Indices of the chunks that are stored, ascending; also what a process before this one stored.
+  std::vector<uint32_t> StoredChunks() const;
+  bool HasAll() const;
+  // OK when all chunks are there and their Merkle root is `root`: hashes no data, only digests.
+  // FAILED_PRECONDITION when chunks are missing, INVALID_ARGUMENT for another root.
+  absl::Status Complete(const Digest& root) const;
+  // NOT_FOUND for a chunk that is not stored, DATA_LOSS when its bytes are not those that were
+  // written.
+  absl::StatusOr<Bytes> ReadChunk(uint32_t index) const;
+  // The digests of a complete vector (FAILED_PRECONDITION otherwise), for audit paths.
+  absl::StatusOr<std::vector<Digest>> ChunkDigests() const;
+
+ private:
+  friend class VectorStore;
+  StagedVector() = default;
+  std::filesystem::path path_;
+  OwnedFd fd_;
+  std::vector<uint32_t> sizes_;
+  std::vector<uint64_t> offsets_;  // of the chunks in the file
+  mutable std::mutex mutex_;       // guards what follows
+  std::vector<Digest> digests_;    // all zero: not stored
+  uint32_t stored_ = 0;
+};
+
+// A folder `<job>/<round>/<slot>-<site>`. One process at a time (FAILED_PRECONDITION otherwise).
+// Thread-safe.
+class VectorStore {
+ public:
+  static absl::StatusOr<std::unique_ptr<VectorStore>> Open(const std::filesystem::path& folder);
+
+  // Begins the vector, or goes on with it; while somebody holds it, the same object. `chunk_bytes`
+  // are the chunks' sizes, each 1..kMaxChunkBytes. Space for all of it is reserved at once:
+  // RESOURCE_EXHAUSTED when there is none. INVALID_ARGUMENT for bad sizes, or others than the
+  // vector was begun with. After a restart the stored chunks are read and checked; a damaged one
+  // counts as not stored, so its site sends it again.
+  absl::StatusOr<std::shared_ptr<StagedVector>> OpenVector(
+      const VectorId& id, const std::vector<uint32_t>& chunk_bytes);
+
+  // OK also when there is nothing.
+  absl::Status RemoveSlot(JobId job, RoundId round, SlotId slot);
+  absl::Status RemoveRound(JobId job, RoundId round);
+  absl::Status RemoveJob(JobId job);
+
+ private:
+  VectorStore(std::filesystem::path folder, FileLock lock)
+      : folder_(std::move(folder)), lock_(std::move(lock)) {}
+  std::filesystem::path folder_;
+  FileLock lock_;
+  std::mutex mutex_;
+  std::map<VectorId, std::weak_ptr<StagedVector>> open_;
+};
+
+// Sizes of the chunks that `bytes` fall into: all of chunk_bytes but the last.
+std::vector<uint32_t> EvenChunks(uint64_t bytes, uint32_t chunk_bytes);
+
+}  // namespace atoll::store
