@@ -1,0 +1,9 @@
+// Writes docs/recipe.md to standard output.
+#include <iostream>
+
+#include "recipes/schema/explain.h"
+
+int main() {
+  std::cout << atoll::recipes::PropertiesMarkdown() << std::flush;
+  return std::cout ? 0 : 1;
+}
