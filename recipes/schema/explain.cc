@@ -42,16 +42,19 @@ void AddTheirRow(std::string* out, const Property& property) {
                   Cell(property.doc), " |\n");
 }
 
+void AddNotes(std::string* out, const LoadResult& result) {
+  for (Problem note : result.notes) {
+    note.message = "note: " + note.message;
+    absl::StrAppend(out, note.Text(), "\n");
+  }
+}
+
 }  // namespace
 
 std::string CheckText(const LoadResult& result, const std::string& file_name) {
   std::string out;
   for (const Problem& problem : result.problems) absl::StrAppend(&out, problem.Text(), "\n");
-  for (const Problem& note : result.notes) {
-    Problem marked = note;
-    marked.message = "note: " + marked.message;
-    absl::StrAppend(&out, marked.Text(), "\n");
-  }
+  AddNotes(&out, result);
   const size_t count = result.problems.size();
   if (count == 0) return absl::StrCat(out, file_name, ": no problems\n");
   return absl::StrCat(out, count, count == 1 ? " problem\n" : " problems\n");
@@ -61,11 +64,16 @@ std::string ExplainText(const LoadResult& result) {
   const auto value_of = [](const Origin& origin) {
     return ShowText(origin.value, kValueColumnsMax);
   };
+  // The table has one file, so its folders would only widen it.
+  const auto source_of = [](const Origin& origin) {
+    const size_t slash = origin.source.rfind('/');
+    return slash == std::string::npos ? origin.source : origin.source.substr(slash + 1);
+  };
   size_t key_columns = 3, value_columns = 5, source_columns = 6;
   for (const Origin& origin : result.origins) {
     key_columns = std::max(key_columns, origin.key.size());
     value_columns = std::max(value_columns, value_of(origin).size());
-    source_columns = std::max(source_columns, origin.source.size());
+    source_columns = std::max(source_columns, source_of(origin).size());
   }
   std::string out;
   const auto add_line = [&](const std::string& key, const std::string& value,
@@ -86,11 +94,9 @@ std::string ExplainText(const LoadResult& result) {
     if (property != nullptr && property->used && !property->used(result.recipe)) {
       doc = absl::StrCat("(not used: ", property->used_with, " only) ", doc);
     }
-    add_line(origin.key, value_of(origin), origin.source, doc);
+    add_line(origin.key, value_of(origin), source_of(origin), doc);
   }
-  for (const Problem& note : result.notes) {
-    absl::StrAppend(&out, "note: ", note.Text(), "\n");
-  }
+  AddNotes(&out, result);
   return out;
 }
 

@@ -377,7 +377,9 @@ void Loader::ReadOverride(const std::string& override_text) {
   YamlNode node;
   node.kind = YamlNode::Kind::kScalar;
   node.text = text;
-  node.quoted = true;  // the shell has taken the quotes off
+  // The shell has taken the quotes off: for a property of text all of it is text.
+  node.quoted =
+      property != nullptr && (property->type == Type::kText || property->type == Type::kLines);
   Value value;
   if (property == nullptr) {
     YamlNode::Entry entry{key, 0, node};

@@ -143,7 +143,9 @@ bool IsLabels(const Recipe& r) { return r.data.partition.kind == PartitionKind::
 bool IsSgd(const Recipe& r) { return r.train.optimizer.kind == OptimizerKind::kSgd; }
 bool IsAdam(const Recipe& r) { return !IsSgd(r); }
 bool IsFederated(const Recipe& r) { return r.site.count > 1; }
-bool IsByExamples(const Recipe& r) { return r.federation.weighting == "examples"; }
+bool IsByExamples(const Recipe& r) {
+  return IsFederated(r) && r.federation.weighting == "examples";
+}
 
 void AddRoot(std::vector<Property>& table) {
   table.push_back(
