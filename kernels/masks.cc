@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/mask_kernels.h"
 
-namespace atoll::kernels {
+namespace atl::kernels {
 
 static_assert(std::endian::native == std::endian::little, "lanes are little-endian");
 
@@ -42,4 +42,4 @@ void AddMasks(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t first_elem
 
 const char* MaskKernelName(MaskCipher cipher) { return cpu::BestMaskKernel(cipher).name; }
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <span>
 
-namespace atoll::kernels {
+namespace atl::kernels {
 
 struct MaskKey {
   std::array<uint8_t, 32> key{};
@@ -28,4 +28,4 @@ void AddMasks(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t first_elem
 // Name of the implementation AddMasks uses here: "vaes512", "aesni", "scalar"...
 const char* MaskKernelName(MaskCipher cipher = MaskCipher::kAes256Ctr);
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

@@ -3,7 +3,7 @@
 #include <cassert>
 #include <cstring>
 
-namespace atoll::kernels {
+namespace atl::kernels {
 namespace {
 
 constexpr uint64_t LowBits(uint32_t bits) {
@@ -125,4 +125,4 @@ void AddPacked(std::span<const uint8_t> packed, uint32_t lane_bytes, uint32_t su
   UnpackAny<true>(packed, lane_bytes, sum_bits, elements, lanes);
 }
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-namespace atoll::kernels {
+namespace atl::kernels {
 
 // lanes: elements * lane_bytes; packed: ceil(elements * sum_bits / 8) bytes, unused high bits of the last byte zero.
 // The low sum_bits of each lane are kept.
@@ -17,4 +17,4 @@ void UnpackLanes(std::span<const uint8_t> packed, uint32_t lane_bytes, uint32_t 
 void AddPacked(std::span<const uint8_t> packed, uint32_t lane_bytes, uint32_t sum_bits, uint64_t elements,
                std::span<uint8_t> lanes);
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

@@ -8,7 +8,7 @@
 #include "kernels/cpu/aes256.h"
 #include "kernels/masks.h"
 
-namespace atoll::kernels {
+namespace atl::kernels {
 namespace {
 
 constexpr uint64_t kBatch = 4096;  // elements whose rounding bits are drawn at once
@@ -150,4 +150,4 @@ void StoreLane(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t index, in
   std::memcpy(lanes.data() + index * lane_bytes, &value, lane_bytes);
 }
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

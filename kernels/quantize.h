@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-namespace atoll::kernels {
+namespace atl::kernels {
 
 // Sum of squares in double precision, in a fixed order.
 double SquaredNorm(std::span<const float> values);
@@ -33,4 +33,4 @@ void Dequantize(std::span<const uint8_t> lanes, uint32_t lane_bytes, uint32_t su
 int64_t SignedLane(std::span<const uint8_t> lanes, uint32_t lane_bytes, uint32_t sum_bits, uint64_t index);
 void StoreLane(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t index, int64_t value);
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

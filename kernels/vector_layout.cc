@@ -4,7 +4,7 @@
 #include <cassert>
 #include <cmath>
 
-namespace atoll::kernels {
+namespace atl::kernels {
 namespace {
 
 constexpr uint32_t kMaxValueBits = 63;  // |q| is an int64_t
@@ -82,4 +82,4 @@ uint32_t SumBits(uint32_t value_bits, uint32_t sites) {
   return value_bits + (sites <= 1 ? 0 : static_cast<uint32_t>(std::bit_width(sites - 1)));
 }
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace atoll::kernels {
+namespace atl::kernels {
 
 // A chunk is 2^18 coordinates of one segment (the last one of a segment may hold fewer): 1 MiB of float32 model, and
 // w/32 MiB of packed vector, so that chunk k of the model, of every site's vector and of their sum are the same
@@ -60,4 +60,4 @@ class VectorLayout {
 // w = value_bits + ceil(log2 sites): the sum of `sites` values of that many bits never overflows.
 uint32_t SumBits(uint32_t value_bits, uint32_t sites);
 
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

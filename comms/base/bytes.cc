@@ -4,7 +4,7 @@
 
 #include "comms/base/status.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 // The value of a hex digit, or -1.
@@ -59,7 +59,7 @@ absl::StatusOr<Bytes> FromHex(std::string_view hex) {
 }
 
 absl::StatusOr<Digest> DigestFromHex(std::string_view hex) {
-  Digest digest;
+  Digest digest{};
   if (hex.size() != 2 * digest.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("digest: ", hex.size(), " hex digits, must be ", 2 * digest.size()));
@@ -157,4 +157,4 @@ absl::Status ByteReader::Finish(std::string_view what) const {
   return absl::OkStatus();
 }
 
-}  // namespace atoll
+}  // namespace atl

@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace atoll {
+namespace atl {
 
 using Bytes = std::vector<uint8_t>;
 using ByteView = std::span<const uint8_t>;
@@ -33,6 +33,11 @@ absl::StatusOr<Digest> DigestFromHex(std::string_view hex);
 // Appends canonical encodings to a buffer.
 class ByteWriter {
  public:
+  // Room for `size` more bytes, so that a buffer of secrets never moves and leaves an unwiped copy behind.
+  ByteWriter& Reserve(size_t size) {
+    bytes_.reserve(bytes_.size() + size);
+    return *this;
+  }
   ByteWriter& U8(uint8_t value);
   ByteWriter& U16(uint16_t value);
   ByteWriter& U32(uint32_t value);
@@ -88,4 +93,4 @@ class ByteReader {
   std::string error_;
 };
 
-}  // namespace atoll
+}  // namespace atl

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
-namespace atoll {
+namespace atl {
 namespace {
 
 class SystemClock : public Clock {
@@ -44,4 +44,4 @@ std::string FormatUtc(int64_t unix_ms) {
   return text;
 }
 
-}  // namespace atoll
+}  // namespace atl

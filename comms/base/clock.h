@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-namespace atoll {
+namespace atl {
 
 class Clock {
  public:
@@ -32,4 +32,4 @@ class SimulatedClock : public Clock {
 // "2026-11-22T15:20:41.123Z".
 std::string FormatUtc(int64_t unix_ms);
 
-}  // namespace atoll
+}  // namespace atl

@@ -11,7 +11,7 @@
 #include "comms/base/random.h"
 #include "comms/base/status.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 namespace fs = std::filesystem;
@@ -184,4 +184,4 @@ TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path_, ignored);
 }
 
-}  // namespace atoll
+}  // namespace atl

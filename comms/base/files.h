@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
 
-namespace atoll {
+namespace atl {
 
 // Writes to a temporary name beside `path`, syncs the file, renames, syncs the folder. `mode` are permission bits.
 // Errors name the path and the system's reason (no space, read-only, permission); nothing half-written stays.
@@ -51,4 +51,4 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace atoll
+}  // namespace atl

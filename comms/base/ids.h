@@ -6,7 +6,7 @@
 #include <functional>
 #include <ostream>
 
-namespace atoll {
+namespace atl {
 
 template <typename Tag, typename T>
 class StrongId {
@@ -28,9 +28,9 @@ using RoundId = StrongId<struct RoundTag, uint32_t>;  // round of a job, from 1
 using SlotId = StrongId<struct SlotTag, uint64_t>;    // one set of pre-keys: one attempt at one round, from 1
 using Rank = StrongId<struct RankTag, uint32_t>;      // MPI rank, from 0
 
-}  // namespace atoll
+}  // namespace atl
 
 template <typename Tag, typename T>
-struct std::hash<atoll::StrongId<Tag, T>> {
-  size_t operator()(atoll::StrongId<Tag, T> id) const { return std::hash<T>()(id.value()); }
+struct std::hash<atl::StrongId<Tag, T>> {
+  size_t operator()(atl::StrongId<Tag, T> id) const { return std::hash<T>()(id.value()); }
 };

@@ -16,7 +16,7 @@
 #include "spdlog/sinks/basic_file_sink.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 constexpr std::array<std::pair<std::string_view, spdlog::level::level_enum>, 6> kLevels = {{
@@ -154,4 +154,4 @@ bool log_internal::UseStderr() {
   return done;
 }
 
-}  // namespace atoll
+}  // namespace atl

@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "spdlog/spdlog.h"
 
-namespace atoll {
+namespace atl {
 
 struct LogOptions {
   std::string program;      // shown in each line
@@ -25,4 +25,4 @@ bool UseStderr();
 inline const bool uses_stderr = UseStderr();
 }  // namespace log_internal
 
-}  // namespace atoll
+}  // namespace atl

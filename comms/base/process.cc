@@ -25,7 +25,7 @@
 #include "comms/base/files.h"
 #include "comms/base/status.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 namespace fs = std::filesystem;
@@ -367,4 +367,4 @@ void ForbidCoreDumps() {
   prctl(PR_SET_DUMPABLE, 0);
 }
 
-}  // namespace atoll
+}  // namespace atl

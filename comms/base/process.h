@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace atoll {
+namespace atl {
 
 struct ProcessOptions {
   std::vector<std::string> arguments;                         // [0] is looked up in PATH
@@ -58,4 +58,4 @@ void DieWithParent(pid_t expected_parent);
 // No core files (secrets stay out of them): RLIMIT_CORE 0 and PR_SET_DUMPABLE 0.
 void ForbidCoreDumps();
 
-}  // namespace atoll
+}  // namespace atl

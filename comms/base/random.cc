@@ -10,7 +10,7 @@
 
 #include "comms/base/crypto/suite.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 class GetRandom : public SecretRandom {
@@ -173,4 +173,4 @@ std::vector<double> SeededRandom::Dirichlet(double alpha, size_t count) {
   return parts;
 }
 
-}  // namespace atoll
+}  // namespace atl

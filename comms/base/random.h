@@ -10,7 +10,7 @@
 #include "comms/base/bytes.h"
 #include "comms/base/secret.h"
 
-namespace atoll {
+namespace atl {
 
 // Random bytes for keys and privacy noise. Production code uses SystemRandom(); only tests implement another.
 class SecretRandom {
@@ -59,4 +59,4 @@ class SeededRandom {
   uint64_t state_[4];  // xoshiro256** (Blackman and Vigna, 2021), seeded from SeededKey
 };
 
-}  // namespace atoll
+}  // namespace atl

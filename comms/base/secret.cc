@@ -2,8 +2,8 @@
 
 #include <openssl/crypto.h>
 
-namespace atoll {
+namespace atl {
 
 void Wipe(std::span<uint8_t> bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
 
-}  // namespace atoll
+}  // namespace atl

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <span>
 
-namespace atoll {
+namespace atl {
 
 // Overwrites with zeros in a way the compiler keeps.
 void Wipe(std::span<uint8_t> bytes);
@@ -46,4 +46,4 @@ class SecretArray {
 
 using Secret32 = SecretArray<32>;
 
-}  // namespace atoll
+}  // namespace atl

@@ -2,7 +2,7 @@
 
 #include <string>
 
-namespace atoll {
+namespace atl {
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
@@ -18,4 +18,4 @@ std::string ToString(const absl::Status& status) {
   return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message());
 }
 
-}  // namespace atoll
+}  // namespace atl

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 
-namespace atoll {
+namespace atl {
 
 // The same status with "context: " put before its message; OK stays OK.
 absl::Status Annotate(const absl::Status& status, std::string_view context);
@@ -16,7 +16,7 @@ absl::Status Annotate(const absl::Status& status, std::string_view context);
 // "code: message" for logs and terminals; "OK" for OK.
 std::string ToString(const absl::Status& status);
 
-}  // namespace atoll
+}  // namespace atl
 
 #define ATOLL_CONCAT_INNER_(a, b) a##b
 #define ATOLL_CONCAT_(a, b) ATOLL_CONCAT_INNER_(a, b)

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
 
-namespace atoll {
+namespace atl {
 
 // An operation that is under way. Its buffers stay untouched until Wait() has returned; destruction
 // waits.
@@ -48,4 +48,4 @@ class Communicator {
   virtual absl::Status Barrier() = 0;
 };
 
-}  // namespace atoll
+}  // namespace atl

@@ -9,7 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "comms/base/status.h"
 
-namespace atoll::rpc {
+namespace atl::rpc {
 namespace {
 
 // Hosts are names of at most 253 characters (RFC 1035) or addresses.
@@ -138,4 +138,4 @@ absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(code), status.error_message());
 }
 
-}  // namespace atoll::rpc
+}  // namespace atl::rpc

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/grpcpp.h"
 
-namespace atoll::rpc {
+namespace atl::rpc {
 
 inline constexpr int kMaxMessageBytes = 8 << 20;
 inline constexpr uint32_t kProtocolVersion = 1;
@@ -27,4 +27,4 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const std::string& addr
 grpc::Status ToGrpc(const absl::Status& status);
 absl::Status FromGrpc(const grpc::Status& status);
 
-}  // namespace atoll::rpc
+}  // namespace atl::rpc

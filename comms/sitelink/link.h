@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
 
-namespace atoll::sitelink {
+namespace atl::sitelink {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr uint64_t kMaxFrameBytes = 4 << 20;
@@ -47,4 +47,4 @@ absl::StatusOr<std::unique_ptr<Listener>> ListenUnix(const std::string& folder, 
 // The trainer's end. INVALID_ARGUMENT for an address of an unknown kind.
 absl::StatusOr<std::unique_ptr<Link>> Connect(const std::string& address, int timeout_ms);
 
-}  // namespace atoll::sitelink
+}  // namespace atl::sitelink

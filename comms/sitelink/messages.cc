@@ -4,7 +4,7 @@
 
 #include "comms/base/status.h"
 
-namespace atoll::sitelink {
+namespace atl::sitelink {
 namespace {
 
 constexpr uint32_t kMaxRanks = 1 << 16;
@@ -225,4 +225,4 @@ ATOLL_SITELINK_MESSAGE(Stop)
 ATOLL_SITELINK_MESSAGE(Failure)
 #undef ATOLL_SITELINK_MESSAGE
 
-}  // namespace atoll::sitelink
+}  // namespace atl::sitelink

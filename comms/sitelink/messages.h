@@ -20,7 +20,7 @@
 #include "comms/sitelink/link.h"
 #include "kernels/vector_layout.h"
 
-namespace atoll::sitelink {
+namespace atl::sitelink {
 
 enum class MessageType : uint16_t {
   kHello = 1, kSetup, kModelChunk, kTrain, kProgress, kTrained, kRelease, kMaskedChunk, kMasked, kEvaluate, kEvaluated,
@@ -148,4 +148,4 @@ Bytes SealKeys(const std::vector<StreamKey>& keys, const PublicKey& launch_key, 
 absl::StatusOr<std::vector<StreamKey>> OpenKeys(ByteView sealed, const KeyPair& launch_key, uint32_t round,
                                                 const CryptoSuite& suite);
 
-}  // namespace atoll::sitelink
+}  // namespace atl::sitelink

@@ -3,7 +3,7 @@
 #include "comms/base/status.h"
 #include "comms/sitelink/messages.h"
 
-namespace atoll::sitelink {
+namespace atl::sitelink {
 namespace {
 
 constexpr size_t kKeyBytes = 4 + 1 + 32;
@@ -86,4 +86,4 @@ absl::StatusOr<std::vector<StreamKey>> OpenKeys(ByteView sealed, const KeyPair& 
   return keys;
 }
 
-}  // namespace atoll::sitelink
+}  // namespace atl::sitelink

@@ -16,7 +16,7 @@
 #include "comms/base/status.h"
 #include "comms/sitelink/link.h"
 
-namespace atoll::sitelink {
+namespace atl::sitelink {
 namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
@@ -238,4 +238,4 @@ absl::StatusOr<std::unique_ptr<Link>> Connect(const std::string& address, int ti
       absl::StrCat("site link address '", address, "' is of no known kind; known: unix:PATH"));
 }
 
-}  // namespace atoll::sitelink
+}  // namespace atl::sitelink

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 
-namespace atoll::coordinator {
+namespace atl::coordinator {
 
 struct CoordinatorMainOptions {
   std::string listen = "127.0.0.1:7700";  // host:port; port 0 picks a free one
@@ -29,4 +29,4 @@ struct CoordinatorMainOptions {
 // the data folder), INVALID_ARGUMENT (address), and what reading roster and data folder give.
 absl::Status RunCoordinator(const CoordinatorMainOptions& options);
 
-}  // namespace atoll::coordinator
+}  // namespace atl::coordinator

@@ -16,7 +16,7 @@
 
 #include "comms/base/ids.h"
 
-namespace atoll::scheduler {
+namespace atl::scheduler {
 
 struct Offer {
   SiteId site;  // distinct
@@ -66,4 +66,4 @@ struct Decision {
 
 Decision Schedule(const State& state);
 
-}  // namespace atoll::scheduler
+}  // namespace atl::scheduler

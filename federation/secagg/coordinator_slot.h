@@ -13,12 +13,12 @@
 #include "federation/secagg/roster.h"
 #include "federation/secagg/site_slot.h"
 
-namespace atoll::secagg {
+namespace atl::secagg {
 
 class CoordinatorSlot {
  public:
-  // `roster` and `suite` outlive the slot.
-  CoordinatorSlot(const Session& session, const Roster& roster, const CryptoSuite& suite);
+  // `roster` and `suite` outlive the slot. `two_of_three`: t = 2 for n0 = 3, which every site's own file must allow.
+  CoordinatorSlot(const Session& session, const Roster& roster, const CryptoSuite& suite, bool two_of_three = false);
   CoordinatorSlot(CoordinatorSlot&&) noexcept;
   CoordinatorSlot& operator=(CoordinatorSlot&&) noexcept;
   ~CoordinatorSlot();
@@ -27,13 +27,15 @@ class CoordinatorSlot {
   absl::Status AddPreKeys(const PreKeyRecord& record);
   // Closes U0 with those who answered. FAILED_PRECONDITION under `cohort_min`.
   absl::StatusOr<PreKeySet> ClosePreKeys(uint32_t cohort_min);
-  // E2.
+  // E2. FAILED_PRECONDITION once a receipt is in.
   absl::Status AddShares(const ShareBundle& bundle);
-  // What to send to `holder`, once those who will have dealt have dealt. Dealers that did not are left out.
+  // What to send to `holder`, once those who will have dealt have dealt. Dealers that did not are left out. A holder answers
+  // one delivery only, so keep to it: let no bundle in after the first delivery.
   absl::StatusOr<ShareDelivery> DeliveryFor(SiteId holder) const;
   absl::Status AddReceipt(const ShareReceipt& receipt);
-  // U1: members of U0 that dealt, sent a receipt, and whom no member of U1 complains about (removed one by one, most
-  // complained about first). ABORTED when |U1| < max(t, cohort_min).
+  // U1: members of U0 that dealt, sent a receipt, and whom no member of U1 complains about. Removed one by one is who
+  // stands in the most complaints, as accuser or accused (else one liar could remove all others); of equals the accused.
+  // ABORTED when |U1| < max(t, cohort_min).
   absl::StatusOr<std::vector<SiteId>> CloseShares(uint32_t cohort_min);
 
   // R0: completes `draft` (slot, H(U0), U1, t) into the manifest to send.
@@ -58,8 +60,12 @@ class CoordinatorSlot {
   const std::vector<SiteId>& u1() const;
   const std::vector<SiteId>& u2() const;
   const std::vector<SiteId>& u3() const;
-  // Who has answered the step that is open now, so that the caller knows whom it still waits for.
+  // Who has answered the step that is open now, so that the caller knows whom it still waits for. Within E2: the dealers
+  // until a receipt is in, then the holders; within R2: whose vectors are whole.
   std::set<SiteId> answered() const;
+  enum class Step : uint8_t { kPreKeys, kShares, kReceipts, kReady, kCommits, kUploads, kSurvivors, kAnswers };
+  // Who has answered that step, open or closed.
+  std::set<SiteId> answered(Step step) const;
   uint32_t threshold() const;                                               // t of U0
   const std::optional<Manifest>& manifest() const;
   const Commit* commit_of(SiteId id) const;                                 // null before R2
@@ -69,4 +75,4 @@ class CoordinatorSlot {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace atoll::secagg
+}  // namespace atl::secagg

@@ -14,7 +14,7 @@
 #include "kernels/masks.h"
 #include "kernels/vector_layout.h"
 
-namespace atoll::secagg {
+namespace atl::secagg {
 
 inline constexpr uint32_t kMaxSites = 255;  // GF(2^8) has so many points
 using RunId = std::array<uint8_t, 32>;      // random, one a job
@@ -157,4 +157,4 @@ Digest ContextOf(const Digest& manifest_hash, const std::vector<SiteId>& cohort)
 // t = floor(2 n0 / 3) + 1; `two_of_three` (the site's own file allows it by name) gives 2 for n0 = 3.
 uint32_t ThresholdFor(uint32_t n0, bool two_of_three = false);
 
-}  // namespace atoll::secagg
+}  // namespace atl::secagg

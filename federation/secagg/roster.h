@@ -10,7 +10,7 @@
 #include "comms/base/crypto/suite.h"
 #include "comms/base/ids.h"
 
-namespace atoll::secagg {
+namespace atl::secagg {
 
 struct RosterEntry {
   std::string name;          // for people
@@ -42,4 +42,4 @@ class Roster {
   Digest digest_{};
 };
 
-}  // namespace atoll::secagg
+}  // namespace atl::secagg

@@ -6,11 +6,11 @@
 
 #include "federation/secagg/messages.h"
 
-namespace atoll::secagg {
+namespace atl::secagg {
 
 Signature SignBody(const CryptoSuite& suite, const Secret32& identity_seed, const Session& session,
                    std::string_view label, ByteView body);
 bool VerifyBody(const CryptoSuite& suite, const PublicKey& identity, const Session& session, std::string_view label,
                 ByteView body, const Signature& signature);
 
-}  // namespace atoll::secagg
+}  // namespace atl::secagg

@@ -17,13 +17,13 @@
 #include "federation/secagg/messages.h"
 #include "federation/secagg/roster.h"
 
-namespace atoll::secagg {
+namespace atl::secagg {
 
 // What a site's own file demands, whatever the coordinator says.
 struct SiteFloors {
-  uint32_t cohort_min = 3;            // m, members of U2 and U3
+  uint32_t cohort_min = 3;            // m, members of U2 and U3; under 3 only with one of the next two, never under 2
   bool allow_two_of_three = false;    // t = 2 for n0 = 3
-  bool allow_two_sites = false;       // n0 = 2
+  bool allow_two_sites = false;       // n0 = 2 (with cohort_min 2)
   bool allow_plain = false;           // rounds without secure aggregation
   uint64_t weight_max = 1'000'000'000;
   double clip_norm_l2_max = 1e6;
@@ -62,6 +62,10 @@ struct ManifestExpectation {
   RoundId round;
 };
 
+// R0 of a round without secure aggregation, which needs no slot. PERMISSION_DENIED unless the site's floors allow it.
+absl::Status CheckPlainManifest(const SiteIdentity& identity, const RunId& run, const Manifest& manifest,
+                                const ManifestExpectation& expected);
+
 class SiteSlot {
  public:
   // A new slot with fresh keys (E1). Saves nothing yet.
@@ -77,7 +81,8 @@ class SiteSlot {
   absl::StatusOr<ShareReceipt> TakeShares(const ShareDelivery& delivery);   // opens what others sent; erases enc_sk
   absl::Status CheckManifest(const Manifest& manifest, const ManifestExpectation& expected) const;  // R0
   absl::StatusOr<Ready> SignReady(const Manifest& manifest, const ManifestExpectation& expected);   // R1
-  // U2: -> context. The streams to add to y_i, for every segment.
+  // U2: -> context. The streams to add to y_i, for every segment. The same again until SignCommit; after it the keys are
+  // gone, and so FAILED_PRECONDITION: the committed vector is uploaded as it is stored.
   absl::StatusOr<std::vector<MaskStream>> EnterContext(const CohortSet& u2);
   absl::StatusOr<Commit> SignCommit(uint64_t bytes, const Digest& root);    // R2
   absl::StatusOr<SurvivorSignature> SignSurvivors(const SurvivorSet& u3);   // R3
@@ -94,4 +99,4 @@ class SiteSlot {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace atoll::secagg
+}  // namespace atl::secagg

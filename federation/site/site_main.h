@@ -11,7 +11,7 @@
 #include "comms/base/log.h"
 #include "federation/secagg/site_slot.h"
 
-namespace atoll::site {
+namespace atl::site {
 
 enum class Role { kSite, kEvaluator };
 
@@ -46,4 +46,4 @@ absl::Status LoadSiteFile(const std::filesystem::path& path, SiteOptions& option
 // leaves no process behind. Call it from the main thread of a program that does nothing else.
 int RunSite(const SiteOptions& options);
 
-}  // namespace atoll::site
+}  // namespace atl::site

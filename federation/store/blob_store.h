@@ -10,7 +10,7 @@
 #include "comms/base/crypto/sha256.h"
 #include "federation/store/file.h"
 
-namespace atoll::store {
+namespace atl::store {
 
 inline constexpr uint32_t kMaxChunkBytes = 4u << 20;
 inline constexpr uint32_t kMaxChunks = 1u << 20;
@@ -89,4 +89,4 @@ class BlobStore {
   std::filesystem::path folder_;
 };
 
-}  // namespace atoll::store
+}  // namespace atl::store

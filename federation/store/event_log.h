@@ -12,7 +12,7 @@
 #include "comms/base/bytes.h"
 #include "comms/base/ids.h"
 
-namespace atoll::store {
+namespace atl::store {
 
 inline constexpr uint64_t kMaxPayloadBytes = 64u << 20;
 
@@ -104,4 +104,4 @@ class EventLog {
 // when it is damaged or no database of ours.
 absl::StatusOr<std::unique_ptr<EventLog>> OpenEventLog(const std::filesystem::path& folder);
 
-}  // namespace atoll::store
+}  // namespace atl::store

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
 
-namespace atoll::store {
+namespace atl::store {
 
 // A file descriptor that is closed when dropped. Movable.
 class OwnedFd {
@@ -54,4 +54,4 @@ class FileLock {
   OwnedFd fd_;
 };
 
-}  // namespace atoll::store
+}  // namespace atl::store

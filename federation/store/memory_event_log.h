@@ -8,7 +8,7 @@
 
 #include "federation/store/event_log.h"
 
-namespace atoll::store {
+namespace atl::store {
 
 // Same semantics as the one on disk. Thread-safe.
 class MemoryEventLog : public EventLog {
@@ -33,4 +33,4 @@ class MemoryEventLog : public EventLog {
   std::map<std::tuple<JobId, SlotId, SiteId>, Bytes> secrets_;
 };
 
-}  // namespace atoll::store
+}  // namespace atl::store

@@ -13,7 +13,7 @@
 #include "comms/base/bytes.h"
 #include "comms/base/ids.h"
 
-namespace atoll::store {
+namespace atl::store {
 
 using RunId =
     std::array<uint8_t, 32>;  // random, one a job: job numbers start again with another coordinator
@@ -61,4 +61,4 @@ class SiteStore {
   virtual absl::StatusOr<Bytes> GetSetting(std::string_view key) = 0;         // or NOT_FOUND
 };
 
-}  // namespace atoll::store
+}  // namespace atl::store

@@ -15,7 +15,7 @@
 #include "comms/base/ids.h"
 #include "federation/store/file.h"
 
-namespace atoll::store {
+namespace atl::store {
 
 // One site's vector in one attempt at one round.
 struct VectorId {
@@ -52,6 +52,7 @@ class StagedVector {
  private:
   friend class VectorStore;
   StagedVector() = default;
+  absl::Status Load(uint64_t file_bytes);  // begins the file, or reads what is stored
   std::filesystem::path path_;
   OwnedFd fd_;
   std::vector<uint32_t> sizes_;
@@ -92,4 +93,4 @@ class VectorStore {
 // Sizes of the chunks that `bytes` fall into: all of chunk_bytes but the last.
 std::vector<uint32_t> EvenChunks(uint64_t bytes, uint32_t chunk_bytes);
 
-}  // namespace atoll::store
+}  // namespace atl::store

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 namespace {
 
 constexpr int kRounds = 14;
@@ -244,4 +244,4 @@ void EncryptBlocksPortable(const Aes256Schedule& schedule, const uint8_t* in, ui
   WipeBytes(batch, sizeof(batch));
 }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 
 struct Aes256Schedule {
   alignas(16) uint8_t round_keys[15][16];
@@ -29,4 +29,4 @@ void ExpandAes256Key(const uint8_t* key, SubWord sub_word, Aes256Schedule& sched
 void EncryptBlocksPortable(const Aes256Schedule& schedule, const uint8_t* in, uint8_t* out,
                            size_t blocks);
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu

@@ -1,6 +1,6 @@
 #include "kernels/cpu/mask_kernels.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 namespace {
 
 bool Always() { return true; }
@@ -44,4 +44,4 @@ const MaskKernel& BestMaskKernel(MaskCipher cipher) {
   return cipher == MaskCipher::kChaCha20 ? chacha : aes;
 }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu

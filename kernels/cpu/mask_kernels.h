@@ -6,7 +6,7 @@
 
 #include "kernels/masks.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 
 // Lanes to which one key's stream is added.
 struct MaskRange {
@@ -47,4 +47,4 @@ void AddChaCha20Avx512(const MaskKey& key, const MaskRange& range);
 void AddChaCha20Avx2(const MaskKey& key, const MaskRange& range);
 #endif
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu

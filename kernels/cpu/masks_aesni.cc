@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/aes_ctr_fused.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 namespace {
 
 struct Simd {
@@ -19,6 +19,7 @@ struct Simd {
   ATOLL_KERNEL_TARGET static void Store(void* p, V v) { _mm_storeu_si128(static_cast<V*>(p), v); }
   ATOLL_KERNEL_TARGET static V Repeat(const void* p) { return Load(p); }
   ATOLL_KERNEL_TARGET static V Xor(V a, V b) { return _mm_xor_si128(a, b); }
+  ATOLL_KERNEL_TARGET static V And(V a, V b) { return _mm_and_si128(a, b); }
   ATOLL_KERNEL_TARGET static V Add64(V a, V b) { return _mm_add_epi64(a, b); }
   ATOLL_KERNEL_TARGET static V Reverse(V v) {
     return _mm_shuffle_epi8(v, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
@@ -54,6 +55,6 @@ ATOLL_KERNEL_TARGET uint32_t SubWordAesNi(uint32_t word) {
 
 void AddAesNi(const MaskKey& key, const MaskRange& range) { AddAesFused<Simd>(key, range); }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu
 
 #endif  // __x86_64__

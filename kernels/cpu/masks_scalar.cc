@@ -6,7 +6,7 @@
 #include "kernels/cpu/mask_kernels.h"
 #include "kernels/cpu/stream_range.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 namespace {
 
 constexpr uint64_t kBatchBlocks = 64;  // amortises the bit-sliced key schedule
@@ -96,4 +96,4 @@ void AddChaCha20Scalar(const MaskKey& key, const MaskRange& range) {
   AddRange(cipher, range, key.subtract);
 }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu

@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/aes_ctr_fused.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 namespace {
 
 struct Simd {
@@ -23,6 +23,7 @@ struct Simd {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   }
   ATOLL_KERNEL_TARGET static V Xor(V a, V b) { return _mm256_xor_si256(a, b); }
+  ATOLL_KERNEL_TARGET static V And(V a, V b) { return _mm256_and_si256(a, b); }
   ATOLL_KERNEL_TARGET static V Add64(V a, V b) { return _mm256_add_epi64(a, b); }
   ATOLL_KERNEL_TARGET static V Reverse(V v) {
     return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(_mm_set_epi8(
@@ -52,6 +53,6 @@ struct Simd {
 
 void AddAesVaes256(const MaskKey& key, const MaskRange& range) { AddAesFused<Simd>(key, range); }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu
 
 #endif  // __x86_64__

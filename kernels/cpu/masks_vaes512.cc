@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/aes_ctr_fused.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 namespace {
 
 // The masked broadcasts spare gcc 12 a false warning about the register that the plain ones leave
@@ -21,6 +21,7 @@ struct Simd {
     return _mm512_maskz_broadcast_i32x4(0xffff, _mm_loadu_si128(static_cast<const __m128i*>(p)));
   }
   ATOLL_KERNEL_TARGET static V Xor(V a, V b) { return _mm512_xor_si512(a, b); }
+  ATOLL_KERNEL_TARGET static V And(V a, V b) { return _mm512_and_si512(a, b); }
   ATOLL_KERNEL_TARGET static V Add64(V a, V b) { return _mm512_add_epi64(a, b); }
   ATOLL_KERNEL_TARGET static V Reverse(V v) {
     return _mm512_shuffle_epi8(
@@ -51,6 +52,6 @@ struct Simd {
 
 void AddAesVaes512(const MaskKey& key, const MaskRange& range) { AddAesFused<Simd>(key, range); }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu
 
 #endif  // __x86_64__

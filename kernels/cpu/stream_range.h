@@ -7,7 +7,7 @@
 #include "kernels/cpu/aes256.h"
 #include "kernels/cpu/mask_kernels.h"
 
-namespace atoll::kernels::cpu {
+namespace atl::kernels::cpu {
 
 template <typename Lane>
 inline void AddStreamLanes(uint8_t* lanes, const uint8_t* stream, uint64_t bytes, bool subtract) {
@@ -68,4 +68,4 @@ inline void AddRange(Cipher& cipher, const MaskRange& range, bool subtract) {
   WipeBytes(stream, sizeof(stream));
 }
 
-}  // namespace atoll::kernels::cpu
+}  // namespace atl::kernels::cpu

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "recipes/schema/values.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 constexpr int kSecureSitesMin = 3;
@@ -93,4 +93,4 @@ const std::vector<Check>& Checks() {
   return *checks;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -7,7 +7,7 @@
 
 #include "recipes/schema/recipe.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 struct Check {
   // The first is what the message blames; a check whose keys have errors of their own is left out.
@@ -19,4 +19,4 @@ struct Check {
 
 const std::vector<Check>& Checks();
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -4,6 +4,6 @@
 #include "recipes/schema/explain.h"
 
 int main() {
-  std::cout << atoll::recipes::PropertiesMarkdown() << std::flush;
+  std::cout << atl::recipes::PropertiesMarkdown() << std::flush;
   return std::cout ? 0 : 1;
 }

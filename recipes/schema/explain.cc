@@ -6,7 +6,7 @@
 #include "recipes/schema/checks.h"
 #include "recipes/schema/properties.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 constexpr size_t kValueColumnsMax = 40;
@@ -92,7 +92,7 @@ std::string ExplainText(const LoadResult& result) {
     if (property == nullptr) property = FindProperty(Place::kRoot, origin.key);
     std::string doc = property == nullptr ? "" : property->doc;
     if (property != nullptr && property->used && !property->used(result.recipe)) {
-      doc = absl::StrCat("(not used: ", property->used_with, " only) ", doc);
+      doc = absl::StrCat("(used with ", property->used_with, " only) ", doc);
     }
     add_line(origin.key, value_of(origin), source_of(origin), doc);
   }
@@ -170,4 +170,4 @@ std::string PropertiesMarkdown() {
   return out;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

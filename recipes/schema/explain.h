@@ -6,7 +6,7 @@
 
 #include "recipes/schema/load.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 // One line a problem, then one a note ("note: ..."), then the verdict: "recipe.yaml: no problems"
 // or "3 problems". Ends with a newline.
@@ -19,4 +19,4 @@ std::string ExplainText(const LoadResult& result);
 // docs/recipe.md.
 std::string PropertiesMarkdown();
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -5,7 +5,7 @@
 #include "comms/base/status.h"
 #include "recipes/schema/loader.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 absl::StatusOr<Recipe> RecipeOrProblems(LoadResult result) {
@@ -49,4 +49,4 @@ absl::StatusOr<Recipe> ParseRecipe(std::string_view text, const std::string& fil
   return RecipeOrProblems(LoadRecipeText(text, file_name));
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "recipes/schema/recipe.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 inline constexpr uint64_t kMaxRecipeBytes = 1 << 20;
 
@@ -54,4 +54,4 @@ absl::StatusOr<Recipe> ParseRecipe(std::string_view text, const std::string& fil
 // names the recipe.
 std::string ToYaml(const Recipe& recipe);
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -7,7 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "recipes/schema/checks.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 constexpr size_t kProblemsMax = 100;
@@ -417,8 +417,8 @@ void Loader::NoteUnused() {
     if (property.read(recipe_) == property.read(Recipe())) continue;
     if (found->second.level == kSet) in_override_ = true;
     notes_.push_back({in_override_ ? "--set" : file_, found->second.line,
-                      absl::StrCat(found->second.written, ": is used with ", property.used_with,
-                                   " only, and has no effect here")});
+                      absl::StrCat(found->second.written, ": has no effect here: it is used with ",
+                                   property.used_with, " only")});
     in_override_ = false;
   }
 }
@@ -485,4 +485,4 @@ LoadResult Loader::Finish() {
   return result;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -10,7 +10,7 @@
 #include "recipes/schema/properties.h"
 #include "recipes/schema/yaml_tree.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 // Collects what a file and --set say of each property, then applies it weakest first: nested keys,
 // dotted keys, --set. Used once, by one thread.
@@ -61,9 +61,9 @@ class Loader {
   std::vector<Setting> settings_;
   std::map<const Property*, Setting> applied_;  // the strongest of each property
   std::set<const Property*> broken_;            // with problems of their own
-  std::vector<atoll::recipes::Problem> problems_;
-  std::vector<atoll::recipes::Problem> notes_;
+  std::vector<atl::recipes::Problem> problems_;
+  std::vector<atl::recipes::Problem> notes_;
   size_t problems_left_out_ = 0;
 };
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 Property Make(const char* key, Type type, const char* doc) {
@@ -574,4 +574,4 @@ bool ReadValue(const Property& property, const YamlNode& node, Value* value, std
   return false;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

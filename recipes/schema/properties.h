@@ -13,7 +13,7 @@
 #include "recipes/schema/recipe.h"
 #include "recipes/schema/values.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 enum class Type {
   kText,   // one line
@@ -80,4 +80,4 @@ std::string TypeText(Type type);
 // Reads and checks a value; on failure returns false and why: "must be > 0 and <= 100".
 bool ReadValue(const Property& property, const YamlNode& node, Value* value, std::string* why);
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 std::string ToString(ModelKind kind) { return kind == ModelKind::kMlp ? "mlp" : "cnn"; }
 
@@ -58,4 +58,4 @@ std::string SafeName(const std::string& name) {
   return safe.empty() ? "recipe" : safe;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 enum class ModelKind { kMlp, kCnn };
 enum class PartitionKind { kIid, kDirichlet, kLabels };
@@ -121,4 +121,4 @@ std::vector<int> HiddenWidths(const Model& model);
 // never empty and never with a dot in front.
 std::string SafeName(const std::string& name);
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

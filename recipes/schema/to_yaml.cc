@@ -4,7 +4,7 @@
 #include "recipes/schema/load.h"
 #include "recipes/schema/properties.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 // Writes `key: value` for a dotted key, opening the mappings that are not open yet. The table of
@@ -48,4 +48,4 @@ std::string ToYaml(const Recipe& recipe) {
   return writer.Take();
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 constexpr double kLargestExactInteger = 9007199254740992.0;  // 2^53
@@ -233,4 +233,4 @@ bool HasSecret(const std::string& text) {
   return false;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -10,7 +10,7 @@
 
 #include "recipes/schema/yaml_tree.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 // bool, whole number, number, text (also of enums), list of whole numbers.
 using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
@@ -42,4 +42,4 @@ bool IsPlainText(const std::string& text);
 // Whether a secret of Transformer Lab's, {{secret.NAME}} or {{secrets.NAME}}, stands in the text.
 bool HasSecret(const std::string& text);
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -11,7 +11,7 @@
 #include "yaml-cpp/mark.h"
 #include "yaml-cpp/parser.h"
 
-namespace atoll::recipes {
+namespace atl::recipes {
 namespace {
 
 // Leaves yaml-cpp's parser, which knows no other way to stop; caught in ParseYaml.
@@ -216,4 +216,4 @@ YamlResult ParseYaml(std::string_view text, const YamlLimits& limits) {
   return result;
 }
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

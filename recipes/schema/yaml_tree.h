@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace atoll::recipes {
+namespace atl::recipes {
 
 struct YamlNode {
   enum class Kind { kNull, kScalar, kSequence, kMap };
@@ -55,4 +55,4 @@ struct YamlResult {
 // anything over `limits`.
 YamlResult ParseYaml(std::string_view text, const YamlLimits& limits = {});
 
-}  // namespace atoll::recipes
+}  // namespace atl::recipes

@@ -20,7 +20,7 @@
 #include "kernels/masks.h"
 #include "tests/bench/bench_masks_baselines.h"
 
-namespace atoll::bench {
+namespace atl::bench {
 namespace {
 
 using kernels::MaskCipher;
@@ -157,6 +157,6 @@ int Main(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace atoll::bench
+}  // namespace atl::bench
 
-int main(int argc, char** argv) { return atoll::bench::Main(argc, argv); }
+int main(int argc, char** argv) { return atl::bench::Main(argc, argv); }

@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-namespace atoll::bench {
+namespace atl::bench {
 namespace {
 
 constexpr int kStates = 8;  // independent ones: more than the instruction's latency
@@ -122,4 +122,4 @@ void OpenSslMasks::Add(std::span<uint8_t> lanes, uint32_t lane_bytes) {
   }
 }
 
-}  // namespace atoll::bench
+}  // namespace atl::bench

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-namespace atoll::bench {
+namespace atl::bench {
 
 // 14 AES rounds for each block, on blocks that never leave the registers, in the widest vectors of
 // this CPU: nothing that runs every round of every block can be faster on one core. Encrypts at
@@ -25,4 +25,4 @@ class OpenSslMasks {
   void* context_;
 };
 
-}  // namespace atoll::bench
+}  // namespace atl::bench

@@ -12,7 +12,7 @@
 #include "kernels/cpu/aes256.h"
 #include "kernels/cpu/mask_kernels.h"
 
-namespace atoll::kernels {
+namespace atl::kernels {
 namespace {
 
 using cpu::MaskKernel;
@@ -115,4 +115,4 @@ TEST(Masks, EqualOpenSsl) {
 }
 
 }  // namespace
-}  // namespace atoll::kernels
+}  // namespace atl::kernels

@@ -10,7 +10,7 @@
 
 #include "comms/base/status.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 void Require(bool ok) {
@@ -139,4 +139,4 @@ absl::Status VerifyMerklePath(const Digest& chunk_digest, size_t index, size_t c
   return absl::OkStatus();
 }
 
-}  // namespace atoll
+}  // namespace atl

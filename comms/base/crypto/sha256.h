@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "comms/base/bytes.h"
 
-namespace atoll {
+namespace atl {
 
 // Incremental SHA-256. Finish() may be called once.
 class Sha256 {
@@ -35,4 +35,4 @@ std::vector<Digest> MerklePath(const std::vector<Digest>& chunk_digests, size_t 
 absl::Status VerifyMerklePath(const Digest& chunk_digest, size_t index, size_t count,
                               const std::vector<Digest>& path, const Digest& root);
 
-}  // namespace atoll
+}  // namespace atl

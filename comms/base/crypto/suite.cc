@@ -10,7 +10,7 @@
 
 #include "comms/base/status.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 constexpr size_t kTagBytes = 16;
@@ -213,4 +213,4 @@ const CryptoSuite& OpensslSuite() {
   return *suite;
 }
 
-}  // namespace atoll
+}  // namespace atl

@@ -9,7 +9,7 @@
 #include "comms/base/random.h"
 #include "comms/base/secret.h"
 
-namespace atoll {
+namespace atl {
 
 using PublicKey = std::array<uint8_t, 32>;   // X25519 u-coordinate or Ed25519 point, as in the RFCs
 using Signature = std::array<uint8_t, 64>;
@@ -46,4 +46,4 @@ class CryptoSuite {
 // RFC algorithms over OpenSSL 3. Never destroyed.
 const CryptoSuite& OpensslSuite();
 
-}  // namespace atoll
+}  // namespace atl

@@ -14,7 +14,7 @@
 #include "comms/base/status.h"
 #include "comms/collectives/mpi/mpi_error.h"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
@@ -199,4 +199,4 @@ void MpiSession::Abort(int exit_code) {
   std::_Exit(exit_code);
 }
 
-}  // namespace atoll
+}  // namespace atl

@@ -5,7 +5,7 @@
 
 #include "comms/collectives/communicator.h"
 
-namespace atoll {
+namespace atl {
 
 // MPI from Init to Finalize; at most one in a process, on its main thread. Without mpirun the world
 // has one rank.
@@ -26,4 +26,4 @@ class MpiSession {
   std::unique_ptr<Communicator> world_;
 };
 
-}  // namespace atoll
+}  // namespace atl

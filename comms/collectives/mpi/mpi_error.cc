@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace atoll {
+namespace atl {
 
 absl::Status MpiStatus(int code, std::string_view operation) {
   if (code == MPI_SUCCESS) return absl::OkStatus();
@@ -34,4 +34,4 @@ absl::Status MpiStatus(int code, std::string_view operation) {
   }
 }
 
-}  // namespace atoll
+}  // namespace atl

@@ -5,10 +5,10 @@
 
 #include "absl/status/status.h"
 
-namespace atoll {
+namespace atl {
 
 // OK for MPI_SUCCESS; else UNAVAILABLE when another process is gone, INVALID_ARGUMENT for a wrong
 // call, INTERNAL for the rest, with MPI's own text.
 absl::Status MpiStatus(int code, std::string_view operation);
 
-}  // namespace atoll
+}  // namespace atl
