@@ -9,10 +9,10 @@
 namespace atl {
 
 struct LogOptions {
-  std::string program;      // shown in each line
+  std::string program = {}; // shown in each line
   bool json = false;        // one JSON object a line: time, level, program, message
   std::string level = "info";  // trace, debug, info, warn, error, off
-  std::string file;         // empty: stderr
+  std::string file = {};    // empty: stderr
 };
 
 // Sets spdlog's default logger. INVALID_ARGUMENT for an unknown level; the file's error when it cannot be opened.

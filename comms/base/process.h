@@ -14,10 +14,10 @@
 namespace atl {
 
 struct ProcessOptions {
-  std::vector<std::string> arguments;                         // [0] is looked up in PATH
-  std::vector<std::pair<std::string, std::string>> environment;  // added to the parent's
-  std::string working_folder;                                 // empty: the parent's
-  std::string output_file;                                    // stdout and stderr appended here; empty: inherited
+  std::vector<std::string> arguments = {};                      // [0] is looked up in PATH
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added to the parent's
+  std::string working_folder = {};                              // empty: the parent's
+  std::string output_file = {};                                 // stdout and stderr appended here; empty: inherited
   bool own_group = true;                                      // a process group of its own
 };
 

@@ -30,7 +30,7 @@ SecretRandom& SystemRandom();
 // Where a seeded stream is used. The stream's key is HKDF-SHA256(seed, label, round, site, rank).
 struct SeededStream {
   uint64_t seed = 0;
-  std::string_view label;
+  std::string_view label = {};
   uint32_t round = 0;
   uint32_t site = 0;
   uint32_t rank = 0;
