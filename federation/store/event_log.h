@@ -15,6 +15,9 @@
 namespace atl::store {
 
 inline constexpr uint64_t kMaxPayloadBytes = 64u << 20;
+inline constexpr uint32_t kMaxEventsRead = 10'000;  // in one Read
+inline constexpr uint64_t kMaxBytesRead = 64u
+                                          << 20;  // of payload in one Read, but for its first event
 
 struct Event {
   uint64_t id = 0;    // from 1, without gaps, over all jobs
@@ -59,6 +62,9 @@ struct Batch {
   std::vector<RevealedSecret> secrets;  // replace older ones of the same key
 };
 
+// INVALID_ARGUMENT for ids from 2^63 on and values over kMaxPayloadBytes.
+absl::Status CheckBatch(const Batch& batch);
+
 // hash_n = SHA-256(hash_{n-1} || u64 id || u64 job || u32 kind || payload), integers little-endian;
 // hash_0 is zero.
 Digest ChainHash(const Digest& previous, uint64_t id, JobId job, uint32_t kind, ByteView payload);
@@ -78,9 +84,9 @@ class EventLog {
   // One record.
   absl::Status Put(Table table, uint64_t id, ByteView value);
 
-  // Events with id > after_id, ascending, at most `limit` of them (capped at 10,000) and, but for
-  // the first, at most 64 MiB of payload. Empty: there are no more; fewer than `limit` says
-  // nothing.
+  // Events with id > after_id, ascending, at most `limit` of them, within kMaxEventsRead and
+  // kMaxBytesRead. Empty: there are no more; fewer than `limit` says nothing. Each is checked
+  // against the chain.
   virtual absl::StatusOr<std::vector<Event>> Read(JobId job, uint64_t after_id, uint32_t limit) = 0;
   virtual absl::StatusOr<std::vector<Event>> ReadAll(uint64_t after_id, uint32_t limit) = 0;
   // The last event's id and hash; without payload, job and kind. Id 0 in an empty log.
