@@ -9,7 +9,7 @@
 namespace atl {
 
 struct LogOptions {
-  std::string program = {}; // shown in each line
+  std::string program = {};  // shown in each line
   bool json = false;        // one JSON object a line: time, level, program, message
   std::string level = "info";  // trace, debug, info, warn, error, off
   std::string file = {};    // empty: stderr
