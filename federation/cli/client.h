@@ -1,0 +1,52 @@
+// A person's side of the coordinator's service, with Status in place of gRPC's.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "comms/base/bytes.h"
+#include "comms/rpc/atoll.grpc.pb.h"
+
+namespace atl::cli {
+
+// Thread-safe. Calls wait at most timeout_ms for the coordinator; UNAVAILABLE names its address.
+class CoordinatorClient {
+ public:
+  static absl::StatusOr<std::unique_ptr<CoordinatorClient>> Connect(const std::string& address,
+                                                                    int timeout_ms);
+
+  // `read` fills a buffer with the next bytes of the blob and returns how many; 0 at its end.
+  absl::StatusOr<Digest> UploadBlob(
+      uint64_t bytes, const std::function<absl::StatusOr<size_t>(std::span<uint8_t>)>& read);
+  // Chunks are checked against their digests, and those against `blob`, before `write` sees them.
+  absl::Status DownloadBlob(const Digest& blob, const std::function<absl::Status(ByteView)>& write);
+
+  absl::StatusOr<uint64_t> Submit(const std::string& recipe_yaml, const Digest& first_model,
+                                  uint64_t parameters);
+  absl::StatusOr<v1::ListJobsReply> ListJobs();
+  absl::StatusOr<v1::JobReport> GetJob(uint64_t job_id);
+  absl::Status Cancel(uint64_t job_id, const std::string& reason);
+  // Calls `handle` for each event of the past and, with `follow`, for each new one until the job
+  // ends; stops when `handle` returns false or the connection breaks.
+  absl::Status Watch(uint64_t job_id, bool follow,
+                     const std::function<bool(const v1::JobEvent&)>& handle);
+  // Ends a Watch of another thread.
+  void StopWatching();
+
+ private:
+  CoordinatorClient() = default;
+  absl::Status Result(const grpc::Status& status) const;
+
+  std::string address_;
+  std::unique_ptr<v1::Coordinator::Stub> stub_;
+  std::mutex mutex_;
+  grpc::ClientContext* watching_ = nullptr;
+  bool stopped_ = false;
+};
+
+}  // namespace atl::cli

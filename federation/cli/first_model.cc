@@ -1,0 +1,80 @@
+#include <chrono>
+#include <thread>
+
+#include "absl/strings/ascii.h"
+#include "comms/base/files.h"
+#include "comms/base/status.h"
+#include "federation/cli/embedded.h"
+
+namespace atl::cli {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // safetensors' own limit
+constexpr int kTimeoutMs = 120'000;
+
+// The last line of what the trainer printed: its one-line error.
+std::string LastWords(const fs::path& log) {
+  auto bytes = ReadFile(log, 1 << 20);
+  if (!bytes.ok()) return "it left no log";
+  std::string text(AsText(*bytes));
+  absl::StripAsciiWhitespace(&text);
+  size_t line = text.rfind('\n');
+  return line == std::string::npos ? text : text.substr(line + 1);
+}
+
+}  // namespace
+
+absl::StatusOr<Process> StartFirstModel(const fs::path& trainer, const fs::path& recipe_file,
+                                        const fs::path& folder) {
+  ATOLL_RETURN_IF_ERROR(MakeFolder(folder));
+  ProcessOptions options;
+  options.arguments = {trainer, "init", recipe_file, "--out", folder};
+  options.environment = {{"OMP_NUM_THREADS", "1"}};
+  options.output_file = folder / "init.log";
+  return Process::Start(options);
+}
+
+absl::StatusOr<FirstModel> FinishFirstModel(Process& process, const fs::path& folder,
+                                            const std::function<bool()>& stopped) {
+  for (int waited_ms = 0;; waited_ms += 50) {
+    if (stopped()) return absl::CancelledError("stopped while the first model was made");
+    auto code = process.Wait(50);
+    if (code.ok() && *code == 0) return ReadFirstModel(folder);
+    if (code.ok())
+      return absl::InternalError(
+          absl::StrCat("atoll-trainer init: ", LastWords(folder / "init.log")));
+    if (waited_ms > kTimeoutMs)
+      return absl::DeadlineExceededError("atoll-trainer init made no model in two minutes");
+  }
+}
+
+absl::StatusOr<FirstModel> ReadFirstModel(const fs::path& folder) {
+  FirstModel model;
+  model.file = folder / "model.safetensors";
+  model.config = folder / "config.json";
+  std::error_code error;
+  uint64_t size = fs::file_size(model.file, error);
+  if (error) return absl::NotFoundError(absl::StrCat(model.file.string(), ": ", error.message()));
+  std::FILE* file = std::fopen(model.file.c_str(), "rb");
+  if (file == nullptr)
+    return absl::PermissionDeniedError(absl::StrCat("cannot read ", model.file.string()));
+  uint8_t head[8] = {};
+  size_t got = std::fread(head, 1, sizeof head, file);
+  std::fclose(file);
+  ByteReader reader(head);
+  uint64_t header_bytes = reader.U64();
+  if (got != sizeof head || header_bytes > kMaxHeaderBytes || 8 + header_bytes >= size) {
+    return absl::DataLossError(
+        absl::StrCat(model.file.string(), ": not a safetensors file with parameters"));
+  }
+  model.data_offset = 8 + header_bytes;
+  model.data_bytes = size - model.data_offset;
+  if (model.data_bytes % 4 != 0) {
+    return absl::DataLossError(absl::StrCat(model.file.string(), ": ", model.data_bytes,
+                                            " bytes of data are not float32 parameters"));
+  }
+  return model;
+}
+
+}  // namespace atl::cli

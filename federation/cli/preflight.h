@@ -1,0 +1,25 @@
+// What can be known to fail before anything is started, with what to do about it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "recipes/schema/recipe.h"
+
+namespace atl::cli {
+
+// The atoll-trainer beside this program. NOT_FOUND with how to build it.
+absl::StatusOr<std::filesystem::path> FindTrainer();
+// This program's own path.
+std::filesystem::path OwnPath();
+
+// mpirun in PATH, the recipe's data set there. NOT_FOUND with what to install or set.
+absl::Status CheckMachine(const recipes::Recipe& recipe);
+
+// Makes `parent`/<name>-<id>, absolute. The id is time and randomness: 20261122-153000-1f2e.
+// PERMISSION_DENIED and the like name the folder and the reason.
+absl::StatusOr<std::filesystem::path> MakeRunFolder(const std::string& parent,
+                                                    const std::string& name);
+
+}  // namespace atl::cli
