@@ -24,7 +24,7 @@ MAY_USE = {
     "comms/base": [],
     "comms/rpc": BASE,
     "comms/collectives": BASE,
-    "comms/sitelink": BASE,
+    "comms/sitelink": ["comms/base", "kernels"],
     "recipes": BASE,
     "federation/secagg": ["kernels"] + BASE,
     "federation/strategy": ["kernels"],
