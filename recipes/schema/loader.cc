@@ -68,7 +68,17 @@ void Loader::Note(int line, std::string message) {
   if (!known) notes_.push_back({file_, line, std::move(message)});
 }
 
+void Loader::MarkBroken(Place place, const std::string& key_or_section) {
+  for (const Property& property : Properties()) {
+    if (&property == FindProperty(place, key_or_section) ||
+        (property.place == place && property.key.starts_with(key_or_section + "."))) {
+      broken_.insert(&property);
+    }
+  }
+}
+
 void Loader::ReadFileText(std::string_view text) {
+  has_parameters_ = false;
   if (text.size() > kMaxRecipeBytes) {
     Problem(0, absl::StrCat("the recipe has ", text.size(), " bytes, at most ", kMaxRecipeBytes,
                             " are read"));
@@ -124,12 +134,14 @@ void Loader::ReadRoot(const YamlNode& document) {
                                        : "a recipe is a mapping of keys to values");
     return;
   }
+  has_parameters_ = true;
   for (const YamlNode::Entry& entry : root->entries) {
     if (entry.key != "parameters") {
       ReadEntry(Place::kRoot, entry, entry.key, kNested);
     } else if (entry.value.IsMap()) {
       Walk(Place::kParameters, entry.value, "", false);
     } else if (!entry.value.IsNull()) {
+      has_parameters_ = false;
       Problem(entry.line,
               absl::StrCat("parameters: ", Show(entry.value), " must be a mapping of sections"));
     }
@@ -166,6 +178,7 @@ void Loader::ReadEntry(Place place, const YamlNode::Entry& entry, const std::str
       if (path == "sweeps") Note(entry.line, TheirsNote(path));
       Walk(place, node, path, level == kDotted);
     } else if (!node.IsNull()) {
+      MarkBroken(place, path);
       Problem(entry.line, absl::StrCat(path, ": ", Show(node), " must be a mapping, with ",
                                        absl::StrJoin(KeysUnder(place, path), ", ")));
     }
@@ -206,6 +219,7 @@ void Loader::Unknown(Place place, const YamlNode::Entry& entry, const std::strin
   if (place == Place::kRoot && prefix.empty()) {
     const std::string head = entry.key.substr(0, entry.key.find('.'));
     if (IsSection(Place::kParameters, head)) {
+      MarkBroken(Place::kParameters, head);
       Problem(entry.line,
               absl::StrCat(ShowText(path), ": unknown key; it belongs under parameters"));
       return;
@@ -237,6 +251,7 @@ void Loader::Unknown(Place place, const YamlNode::Entry& entry, const std::strin
     }
     suggestion = !elsewhere.empty() ? elsewhere : Nearest(path, keys);
   }
+  if (!suggestion.empty()) MarkBroken(place, suggestion);
   Problem(entry.line, absl::StrCat(ShowText(path), ": unknown key", DidYouMean(suggestion)));
 }
 
@@ -454,7 +469,7 @@ LoadResult Loader::Finish() {
     setting.property->write(recipe_, setting.value);
     applied_[setting.property] = setting;
   }
-  CheckTogether();
+  if (has_parameters_) CheckTogether();
   NoteUnused();
 
   const auto in_line_order = [](const auto& a, const auto& b) {

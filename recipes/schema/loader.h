@@ -36,6 +36,7 @@ class Loader {
   void ReadRoot(const YamlNode& root);
   void Walk(Place place, const YamlNode& map, const std::string& prefix, bool dotted);
   void ReadEntry(Place place, const YamlNode::Entry& entry, const std::string& path, Level level);
+  // Also marks what was probably meant as broken, so that no check blames its default.
   void Unknown(Place place, const YamlNode::Entry& entry, const std::string& prefix);
   // The node that holds a parameter's value: itself, or the `default` of a documented one; null
   // after a problem.
@@ -50,6 +51,7 @@ class Loader {
   // Reports keys that stand twice in one mapping, and returns the tree without the later ones.
   YamlNode WithoutDuplicates(const YamlNode& node, const std::string& path);
 
+  void MarkBroken(Place place, const std::string& key_or_section);
   void Problem(int line, std::string message);
   void Note(int line, std::string message);
   void NoteUnused();
@@ -64,6 +66,7 @@ class Loader {
   std::vector<atl::recipes::Problem> problems_;
   std::vector<atl::recipes::Problem> notes_;
   size_t problems_left_out_ = 0;
+  bool has_parameters_ = true;  // false: they could not be read, so defaults say nothing
 };
 
 }  // namespace atl::recipes

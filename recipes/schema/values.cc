@@ -92,7 +92,9 @@ bool LooksLikeNull(const std::string& text) {
 
 std::optional<double> NumberIn(const std::string& text) {
   double number = 0;
-  if (text.empty() || text.size() > 64 || !absl::SimpleAtod(text, &number)) return std::nullopt;
+  if (text.empty() || text.size() > 64) return std::nullopt;
+  if (text.find_first_of("xX") != std::string::npos) return std::nullopt;  // hexadecimal
+  if (!absl::SimpleAtod(text, &number)) return std::nullopt;
   if (!std::isfinite(number)) return std::nullopt;
   return number;
 }
