@@ -1,0 +1,68 @@
+#include "trainer/loop/evaluate.h"
+
+#include <torch/torch.h>
+
+#include <array>
+#include <numeric>
+
+#include "comms/base/status.h"
+#include "trainer/data/batch.h"
+#include "trainer/data/sampler.h"
+#include "trainer/loop/pace.h"
+#include "trainer/torch_status.h"
+
+namespace atl::trainer {
+namespace {
+
+constexpr uint64_t kBatch = 250;
+
+struct Part {
+  Metrics metrics;
+  bool stopped = false;
+};
+
+Part EvaluatePart(const Network& network, const ImageSet& images, Range range, uint32_t ranks,
+                  const LoopHooks& hooks) {
+  torch::InferenceMode inference;
+  Part part;
+  Pace pace(hooks.progress);
+  std::vector<uint32_t> indices;
+  const uint32_t steps = static_cast<uint32_t>((range.size() + kBatch - 1) / kBatch);
+  for (uint32_t step = 0; step < steps; ++step) {
+    part.stopped = hooks.stop && hooks.stop();
+    if (part.stopped) break;
+    uint64_t first = range.first + step * kBatch;
+    indices.resize(std::min(kBatch, range.last - first));
+    std::iota(indices.begin(), indices.end(), static_cast<uint32_t>(first));
+    Batch batch = MakeBatch(images, indices);
+    at::Tensor logits = network.Forward(batch.images);
+    part.metrics.examples += indices.size();
+    part.metrics.loss_sum +=
+        torch::nn::functional::cross_entropy(
+            logits, batch.labels,
+            torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum))
+            .item<float>();
+    part.metrics.correct +=
+        static_cast<uint64_t>(logits.argmax(1).eq(batch.labels).sum().item<int64_t>());
+    pace.Step(step + 1, steps, indices.size() * ranks);
+  }
+  return part;
+}
+
+}  // namespace
+
+absl::StatusOr<Metrics> Evaluate(const Network& network, const ImageSet& images,
+                                 Communicator& communicator, const LoopHooks& hooks) {
+  return CatchTorch("evaluating", [&]() -> absl::StatusOr<Metrics> {
+    Range range = PartOf(images.count, communicator.rank(), communicator.size());
+    Part part = EvaluatePart(network, images, range, communicator.size(), hooks);
+    std::array<double, 4> sums = {static_cast<double>(part.metrics.examples),
+                                  static_cast<double>(part.metrics.correct), part.metrics.loss_sum,
+                                  part.stopped ? 1.0 : 0.0};
+    ATOLL_RETURN_IF_ERROR(communicator.AllReduceSum(sums));
+    if (sums[3] > 0) return absl::CancelledError("evaluation was stopped");
+    return Metrics{static_cast<uint64_t>(sums[0]), static_cast<uint64_t>(sums[1]), sums[2]};
+  });
+}
+
+}  // namespace atl::trainer

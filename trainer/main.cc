@@ -1,0 +1,72 @@
+// atoll-trainer: one rank of a training job. Under mpirun or alone; under a site agent with
+// `serve`.
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <string>
+
+#include "trainer/modes/modes.h"
+
+namespace {
+
+// Of several ranks only the first complains about its arguments; they all have the same.
+bool IsFirstRank() {
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  return rank == nullptr || std::string(rank) == "0";
+}
+
+int Run(int argc, char** argv) {
+  using namespace atl::trainer;
+  CLI::App app{
+      "Trains a recipe's model.\n\n"
+      "  mpirun -np 4 atoll-trainer RECIPE   data-parallel on 4 ranks, on the whole data set\n"
+      "  atoll-trainer RECIPE                the same on one\n",
+      "atoll-trainer"};
+  app.footer("Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong arguments.");
+  StandaloneOptions standalone;
+  // Not ->required(): the subcommands go without.
+  app.add_option("recipe", standalone.recipe, "Recipe (task.yaml)")->option_text("RECIPE");
+  app.add_option("--set", standalone.overrides, "Override a recipe's value")
+      ->option_text("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--out", standalone.out,
+                 "Folder for the results (default: <output folder>/<name>-<id>)")
+      ->option_text("DIR");
+  app.add_flag("--quiet", standalone.quiet, "No lines on standard output");
+
+  InitOptions init;
+  CLI::App* init_command = app.add_subcommand("init", "Write a recipe's first model (no mpirun)");
+  init_command->add_option("recipe", init.recipe, "Recipe (task.yaml)")
+      ->option_text("RECIPE")
+      ->required();
+  init_command->add_option("--out", init.out, "Folder for model.safetensors and config.json")
+      ->option_text("DIR")
+      ->required();
+  init_command->add_option("--set", init.overrides, "Override a recipe's value")
+      ->option_text("KEY=VALUE")
+      ->allow_extra_args(false);
+
+  ServeOptions serve;
+  CLI::App* serve_command =
+      app.add_subcommand("serve", "Serve a site agent (under mpirun; started by the agent)");
+  serve_command->add_option("--link", serve.link, "Address of the site link")
+      ->option_text("ADDRESS")
+      ->required();
+  app.require_subcommand(0, 1);
+
+  try {
+    app.parse(argc, argv);
+    bool wants_recipe = app.get_subcommands().empty();
+    if (wants_recipe && standalone.recipe.empty()) throw CLI::RequiredError("RECIPE");
+  } catch (const CLI::ParseError& error) {
+    bool asked_for_help = error.get_exit_code() == 0;
+    if (IsFirstRank()) app.exit(error);
+    return asked_for_help ? 0 : 2;
+  }
+  if (init_command->parsed()) return RunInit(init);
+  if (serve_command->parsed()) return RunServe(serve);
+  return RunStandalone(standalone);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return Run(argc, argv); }

@@ -1,0 +1,29 @@
+#include <cstdio>
+
+#include "comms/base/status.h"
+#include "recipes/schema/load.h"
+#include "trainer/export/model_folder.h"
+#include "trainer/modes/modes.h"
+
+namespace atl::trainer {
+namespace {
+
+absl::Status Init(const InitOptions& options) {
+  ATOLL_ASSIGN_OR_RETURN(recipes::Recipe recipe,
+                         recipes::LoadRecipe(options.recipe, options.overrides));
+  ATOLL_ASSIGN_OR_RETURN(ImageShape shape, ShapeOf(recipe.data));
+  ATOLL_ASSIGN_OR_RETURN(Architecture architecture, ResolveArchitecture(recipe.model, shape));
+  ATOLL_ASSIGN_OR_RETURN(auto network, Network::Create(architecture, recipe.train.seed));
+  return WriteModelFolder(options.out, recipe, *network);
+}
+
+}  // namespace
+
+int RunInit(const InitOptions& options) {
+  absl::Status status = Init(options);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "atoll-trainer: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace atl::trainer

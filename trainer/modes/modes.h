@@ -1,0 +1,33 @@
+// What atoll-trainer can be asked to do. Each mode returns its exit code: 0, or 1 after one line on
+// stderr.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace atl::trainer {
+
+struct InitOptions {
+  std::string recipe;
+  std::vector<std::string> overrides;  // key=value
+  std::string out;                     // folder
+};
+// Writes the recipe's first model. No MPI, one process.
+int RunInit(const InitOptions& options);
+
+struct StandaloneOptions {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  std::string out;     // folder of the results; empty: <output folder>/<name>-<id>
+  bool quiet = false;  // no lines on stdout
+};
+// Trains on the whole data set, on the ranks that mpirun started.
+int RunStandalone(const StandaloneOptions& options);
+
+struct ServeOptions {
+  std::string link;  // address of the site link
+};
+// Serves a site agent.
+int RunServe(const ServeOptions& options);
+
+}  // namespace atl::trainer

@@ -1,0 +1,140 @@
+#include "trainer/serve/update.h"
+
+#include <algorithm>
+#include <array>
+
+#include "comms/base/secret.h"
+#include "comms/base/status.h"
+#include "kernels/pack.h"
+#include "kernels/quantize.h"
+
+namespace atl::trainer {
+namespace {
+
+// Coordinates handled at a time: lanes and floats stay in the L2 cache. A multiple of 8.
+constexpr uint64_t kBlock = 1 << 15;
+
+std::span<const float> Difference(std::span<const float> local, std::span<const float> global,
+                                  uint64_t first, std::span<float> out) {
+  for (size_t i = 0; i < out.size(); ++i) out[i] = local[first + i] - global[first + i];
+  return out;
+}
+
+uint64_t PackedBytes(uint64_t elements, uint32_t bits) { return (elements * bits + 7) / 8; }
+
+}  // namespace
+
+absl::Status CheckRelease(const sitelink::Release& release, const recipes::Recipe& recipe,
+                          uint64_t parameters) {
+  if (recipe.secure_aggregation.enabled && !release.masked) {
+    return absl::FailedPreconditionError(
+        "refused to release an update without masks: the recipe has secure aggregation on");
+  }
+  if (release.segments.size() != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("release: ", release.segments.size(), " segments, not 2"));
+  }
+  const kernels::Segment& metrics = release.segments[sitelink::kMetricsSegment];
+  const kernels::Segment& update = release.segments[sitelink::kUpdateSegment];
+  if (metrics.length != sitelink::kMetricCount ||
+      metrics.value_bits != sitelink::kMetricValueBits || metrics.scale != 1.0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("release: a metrics segment of ", metrics.length, " values of ",
+                     metrics.value_bits, " bits, scale ", metrics.scale, "; it has ",
+                     sitelink::kMetricCount, " of ", sitelink::kMetricValueBits, " bits, scale 1"));
+  }
+  if (update.length != parameters) {
+    return absl::InvalidArgumentError(absl::StrCat("release: an update of ", update.length,
+                                                   " coordinates; the model has ", parameters));
+  }
+  return absl::OkStatus();
+}
+
+SegmentKeys::SegmentKeys(const std::vector<sitelink::StreamKey>& keys, uint32_t segment) {
+  keys_.reserve(keys.size());  // a vector that grew would leave copies behind
+  for (const sitelink::StreamKey& key : keys) {
+    if (key.segment != segment) continue;
+    kernels::MaskKey& out = keys_.emplace_back();
+    std::copy_n(key.key.data(), out.key.size(), out.key.begin());
+    out.subtract = key.subtract;
+  }
+}
+
+SegmentKeys::~SegmentKeys() {
+  for (kernels::MaskKey& key : keys_) Wipe(key.key);
+}
+
+double UpdateSquaredNorm(std::span<const float> local, std::span<const float> global) {
+  std::vector<float> block(std::min<uint64_t>(kBlock, local.size()));
+  double sum = 0;
+  for (uint64_t first = 0; first < local.size(); first += kBlock) {
+    auto part = std::span(block).first(std::min<uint64_t>(kBlock, local.size() - first));
+    sum += kernels::SquaredNorm(Difference(local, global, first, part));
+  }
+  return sum;
+}
+
+Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks) {
+  Range groups = PartOf((length + 7) / 8, rank, ranks);
+  return {std::min(groups.first * 8, length), std::min(groups.last * 8, length)};
+}
+
+UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
+                            const UpdateOptions& options, std::span<const kernels::MaskKey> keys,
+                            const std::function<void(uint64_t, uint64_t)>& progress) {
+  const kernels::Segment& segment = options.segment;
+  const uint32_t lane_bytes = segment.lane_bytes();
+  const uint64_t size = options.slice.size();
+  UpdateSlice out;
+  out.packed.resize(PackedBytes(size, segment.sum_bits));
+  std::vector<float> values(std::min(kBlock, size));
+  std::vector<uint64_t> lane_store((std::min(kBlock, size) * lane_bytes + 7) /
+                                   8);  // aligned for every lane width
+  for (uint64_t done = 0; done < size; done += kBlock) {
+    const uint64_t count = std::min(kBlock, size - done), first = options.slice.first + done;
+    std::span<uint8_t> lanes(reinterpret_cast<uint8_t*>(lane_store.data()), count * lane_bytes);
+    kernels::QuantizeOptions quantize{.factor = options.factor * segment.scale,
+                                      .bound = segment.bound(),
+                                      .lane_bytes = lane_bytes,
+                                      .rounding_key = options.rounding_key,
+                                      .first_element = first};
+    out.saturated += kernels::QuantizeStochastic(
+        Difference(local, global, first, std::span(values).first(count)), quantize, lanes);
+    if (!keys.empty()) kernels::AddMasks(lanes, lane_bytes, first, keys);
+    // kBlock is a multiple of 8, so every block starts at a whole byte.
+    kernels::PackLanes(
+        lanes, lane_bytes, segment.sum_bits, count,
+        std::span(out.packed)
+            .subspan(done * segment.sum_bits / 8, PackedBytes(count, segment.sum_bits)));
+    if (progress) progress(done + count, size);
+  }
+  return out;
+}
+
+ByteView PartOfSlice(const UpdateSlice& slice, const Range& range, uint32_t sum_bits,
+                     const kernels::Chunk& chunk) {
+  uint64_t first = std::max(range.first, chunk.first_element);
+  uint64_t last = std::min(range.last, chunk.first_element + chunk.elements);
+  if (first >= last) return {};
+  // Both borders are multiples of 8 coordinates, or the segment's end.
+  return ByteView(slice.packed)
+      .subspan((first - range.first) * sum_bits / 8, PackedBytes(last - first, sum_bits));
+}
+
+Bytes MakeMetricsSegment(std::span<const int64_t, sitelink::kMetricCount> values,
+                         const kernels::Segment& segment, std::span<const kernels::MaskKey> keys) {
+  std::array<uint64_t, sitelink::kMetricCount> store{};
+  const uint32_t lane_bytes = segment.lane_bytes();
+  std::span<uint8_t> lanes(reinterpret_cast<uint8_t*>(store.data()),
+                           sitelink::kMetricCount * lane_bytes);
+  for (size_t i = 0; i < values.size(); ++i) {
+    kernels::StoreLane(lanes, lane_bytes, i,
+                       std::clamp(values[i], -segment.bound(), segment.bound()));
+  }
+  if (!keys.empty()) kernels::AddMasks(lanes, lane_bytes, 0, keys);
+  Bytes packed(PackedBytes(values.size(), segment.sum_bits));
+  kernels::PackLanes(lanes, lane_bytes, segment.sum_bits, values.size(), packed);
+  return packed;
+}
+
+}  // namespace atl::trainer

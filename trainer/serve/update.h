@@ -1,0 +1,72 @@
+// A local update on its way out: clipped, weighed, quantised, masked, packed. What leaves these
+// functions is what leaves the trainer.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "comms/base/bytes.h"
+#include "comms/sitelink/messages.h"
+#include "kernels/masks.h"
+#include "recipes/schema/recipe.h"
+#include "trainer/data/sampler.h"
+#include "trainer/loop/metrics.h"
+
+namespace atl::trainer {
+
+// INVALID_ARGUMENT unless the segments are those of messages.h for a model of so many parameters;
+// FAILED_PRECONDITION when lanes are to leave without masks although the recipe has secure
+// aggregation on.
+absl::Status CheckRelease(const sitelink::Release& release, const recipes::Recipe& recipe,
+                          uint64_t parameters);
+
+// One rank's keys for one segment, wiped on destruction.
+class SegmentKeys {
+ public:
+  SegmentKeys(const std::vector<sitelink::StreamKey>& keys, uint32_t segment);
+  ~SegmentKeys();
+  SegmentKeys(const SegmentKeys&) = delete;
+  SegmentKeys& operator=(const SegmentKeys&) = delete;
+  std::span<const kernels::MaskKey> keys() const { return keys_; }
+
+ private:
+  std::vector<kernels::MaskKey> keys_;
+};
+
+// ||local - global||^2, summed over blocks in a fixed order: the same on every rank, whatever their
+// number.
+double UpdateSquaredNorm(std::span<const float> local, std::span<const float> global);
+
+// A rank's coordinates of the update segment: borders are multiples of 8, so that packed slices are
+// whole bytes.
+Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks);
+
+struct UpdateOptions {
+  kernels::Segment segment;
+  double factor = 1.0;    // clip factor times weight a_i; the segment's scale comes on top
+  Digest rounding_key{};  // of the whole update; a coordinate's rounding depends on its index alone
+  Range slice;
+};
+
+struct UpdateSlice {
+  Bytes packed;  // ceil(slice.size() * sum_bits / 8)
+  uint64_t saturated = 0;
+};
+
+// `progress` is called with (coordinates done, of the slice) from time to time. Memory: the packed
+// slice and one block.
+UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
+                            const UpdateOptions& options, std::span<const kernels::MaskKey> keys,
+                            const std::function<void(uint64_t, uint64_t)>& progress);
+
+// The bytes of `slice` that belong to coordinates [first, first + elements) of the segment; empty
+// when there are none.
+ByteView PartOfSlice(const UpdateSlice& slice, const Range& range, uint32_t sum_bits,
+                     const kernels::Chunk& chunk);
+
+// Values by Metric, saturated at the segment's bound, masked and packed.
+Bytes MakeMetricsSegment(std::span<const int64_t, sitelink::kMetricCount> values,
+                         const kernels::Segment& segment, std::span<const kernels::MaskKey> keys);
+
+}  // namespace atl::trainer
