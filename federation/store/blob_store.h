@@ -12,9 +12,6 @@
 
 namespace atl::store {
 
-inline constexpr uint32_t kMaxChunkBytes = 4u << 20;
-inline constexpr uint32_t kMaxChunks = 1u << 20;
-
 // A blob being written, chunk by chunk, to a temporary file; dropped without Commit it leaves
 // nothing. Memory is one digest a chunk. Not thread-safe; several may write the same blob at once.
 class BlobWriter {

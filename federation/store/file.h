@@ -12,6 +12,10 @@
 
 namespace atl::store {
 
+// Of blobs and vectors.
+inline constexpr uint32_t kMaxChunkBytes = 4u << 20;
+inline constexpr uint32_t kMaxChunks = 1u << 20;
+
 // A file descriptor that is closed when dropped. Movable.
 class OwnedFd {
  public:

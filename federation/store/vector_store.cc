@@ -10,7 +10,6 @@
 
 #include "comms/base/files.h"
 #include "comms/base/status.h"
-#include "federation/store/blob_store.h"
 
 // A vector's file: magic, SHA-256 over the chunks' sizes, one digest a chunk (zero: not stored),
 // the chunks. A chunk's bytes and digest are written together and synced once; whichever of them a
