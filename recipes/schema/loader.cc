@@ -54,12 +54,12 @@ std::string TheirsNote(const std::string& key) {
 
 }  // namespace
 
-void Loader::Problem(int line, std::string message) {
+void Loader::Problem(int line, const std::string& message) {
   if (problems_.size() >= kProblemsMax) {
     ++problems_left_out_;
     return;
   }
-  problems_.push_back({in_override_ ? "--set" : file_, line, std::move(message)});
+  problems_.push_back({in_override_ ? "--set" : file_, line, Printable(message)});
 }
 
 void Loader::Note(int line, std::string message) {
@@ -82,6 +82,13 @@ void Loader::ReadFileText(std::string_view text) {
   if (text.size() > kMaxRecipeBytes) {
     Problem(0, absl::StrCat("the recipe has ", text.size(), " bytes, at most ", kMaxRecipeBytes,
                             " are read"));
+    return;
+  }
+  const size_t bad = FirstNotUtf8(text);
+  if (bad != std::string_view::npos) {
+    const auto line =
+        1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(bad), '\n');
+    Problem(static_cast<int>(line), "a recipe is UTF-8 text; a byte here is not");
     return;
   }
   const YamlResult yaml = ParseYaml(text);

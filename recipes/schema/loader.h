@@ -52,7 +52,7 @@ class Loader {
   YamlNode WithoutDuplicates(const YamlNode& node, const std::string& path);
 
   void MarkBroken(Place place, const std::string& key_or_section);
-  void Problem(int line, std::string message);
+  void Problem(int line, const std::string& message);
   void Note(int line, std::string message);
   void NoteUnused();
   void CheckTogether();

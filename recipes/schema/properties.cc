@@ -387,6 +387,10 @@ bool ReadTextValue(const Property& property, const YamlNode& node, Value* value,
     *why = "must be one line of text, without control characters";
     return false;
   }
+  if (FirstNotUtf8(*text) != std::string::npos) {
+    *why = "must be UTF-8 text";
+    return false;
+  }
   const int64_t length = static_cast<int64_t>(text->size());
   if (length < property.bounds.length_min || length > property.bounds.length_max) {
     *why = absl::StrCat("must be ", BoundsText(property));

@@ -17,7 +17,7 @@ constexpr double kLargestExactInteger = 9007199254740992.0;  // 2^53
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // The next code point of `text` from `*at` on, which is moved behind it; -1 for what is not UTF-8.
-int32_t NextCodePoint(const std::string& text, size_t* at) {
+int32_t NextCodePoint(std::string_view text, size_t* at) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   const uint8_t first = byte((*at)++);
   if (first < 0x80) return first;
@@ -43,12 +43,14 @@ bool NeedsEscape(int32_t point) {
          (point & 0xfffe) == 0xfffe;
 }
 
-std::string QuotedText(const std::string& text) {
-  std::string out = "\"";
+// The text with what needs it escaped as in a YAML string of double quotes; with `quoted`, those
+// quotes included.
+std::string Escaped(const std::string& text, bool quoted) {
+  std::string out = quoted ? "\"" : "";
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
     const int32_t point = NextCodePoint(text, &at);
-    if (point == '"' || point == '\\') {
+    if (quoted && (point == '"' || point == '\\')) {
       absl::StrAppend(&out, "\\", text.substr(start, 1));
     } else if (point == '\n') {
       absl::StrAppend(&out, "\\n");
@@ -64,8 +66,10 @@ std::string QuotedText(const std::string& text) {
       absl::StrAppend(&out, text.substr(start, at - start));
     }
   }
-  return out + "\"";
+  return quoted ? out + "\"" : out;
 }
+
+std::string QuotedText(const std::string& text) { return Escaped(text, true); }
 
 // Whether the text may stand without quotes: a word that no reader takes for anything but text.
 bool IsBareWord(const std::string& text) {
@@ -169,6 +173,8 @@ std::string ShowText(const std::string& text, size_t length_max) {
   return shown.substr(0, end) + "...";
 }
 
+std::string Printable(const std::string& text) { return Escaped(text, false); }
+
 std::string Show(const YamlNode& node, size_t length_max) {
   std::string shown;
   switch (node.kind) {
@@ -218,6 +224,14 @@ std::string Nearest(const std::string& word, const std::vector<std::string>& can
     }
   }
   return nearest;
+}
+
+size_t FirstNotUtf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t start = at;
+    if (NextCodePoint(text, &at) < 0) return start;
+  }
+  return std::string_view::npos;
 }
 
 bool IsPlainText(const std::string& text) {

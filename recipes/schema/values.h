@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -32,9 +33,15 @@ std::string FormatValue(const Value& value);
 std::string Show(const YamlNode& node, size_t length_max = 60);
 std::string ShowText(const std::string& text, size_t length_max = 60);
 
+// The whole text on one line, control characters escaped.
+std::string Printable(const std::string& text);
+
 // Which of `candidates` a misspelt `word` most likely means; "" when none is near (restricted
 // Damerau-Levenshtein distance of at most a third of its length; swapped neighbours count once).
 std::string Nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+// The position of the first byte that is not UTF-8, or npos.
+size_t FirstNotUtf8(std::string_view text);
 
 // Whether the text has no control characters (C0, DEL, C1) and is UTF-8.
 bool IsPlainText(const std::string& text);

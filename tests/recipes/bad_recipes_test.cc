@@ -14,6 +14,8 @@ struct Case {
   std::vector<std::string> problems;
 };
 
+void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
+
 std::vector<Case> Cases() {
   return {
       {"Empty", "", {"r.yaml: the recipe is empty; name and run are required"}},
@@ -220,6 +222,15 @@ std::vector<Case> Cases() {
        {"r.yaml:1: the tag tag:yaml.org,2002:python/object:os.system is not read here"}},
       {"KeyIsAList", "name: n\n[1]: r\n", {"r.yaml:2: a key must be text"}},
       {"AliasOfItself", "name: n\nrun: &r [*r]\n", {"r.yaml:2: an alias of what it stands in"}},
+      {"LineBreakInAKey",
+       WithParameters("  \"a\\nb\": 1\n  train: {\"x\\ey\": {}}\n"),
+       {"r.yaml:5: \"a\\nb\": unknown key", "r.yaml:6: \"train.x\\x1By\": unknown key"}},
+      {"LineBreakInBraces",
+       WithParameters("  train.lr: {{\"a\\nb\"}}\n"),
+       {"r.yaml:5: a key must be text; to mean the text {{a\\nb}} put it in quotes"}},
+      {"NotUtf8",
+       "name: n\nrun: a\xff\n",
+       {"r.yaml:2: a recipe is UTF-8 text; a byte here is not"}},
       {"ControlCharacters",
        "name: \"a\\e[2J\"\nrun: r\nparameters: {site.count: 3}\n",
        {"r.yaml:1: name: \"a\\x1B[2J\" must be one line of text, without control characters"}},

@@ -33,7 +33,8 @@ bool ReadAll(const std::string& text, const std::vector<std::string>& overrides)
   if (!result.problems.empty()) return false;
   const absl::StatusOr<Recipe> again = ParseRecipe(ToYaml(result.recipe), "again.yaml");
   EXPECT_TRUE(again.ok()) << again.status();
-  EXPECT_TRUE(!again.ok() || *again == result.recipe);
+  EXPECT_TRUE(!again.ok() || *again == result.recipe)
+      << ToYaml(result.recipe) << (again.ok() ? ToYaml(*again) : "");
   return true;
 }
 

@@ -136,7 +136,7 @@ TEST(Load, OverridesThatAreWrong) {
   const LoadResult result = LoadRecipeText(
       WithParameters("  train.seed: -1\n"), "r.yaml",
       {"train.lr=-3", "train.oprimizer.kind=sgd", "model.channels=[6,a", "site", "train=1", "=3",
-       "setup=ls", "federation.cohort.min=200", "data.folder=a\x1b"});
+       "setup=ls", "federation.cohort.min=200", "data.folder=a\x1b", "run=\xff"});
   EXPECT_THAT(
       Texts(result.problems),
       ElementsAre(
@@ -149,6 +149,7 @@ TEST(Load, OverridesThatAreWrong) {
           "--set: =3: must be key=value",
           "--set: setup is run by Transformer Lab; atoll does not run it",
           "--set: data.folder: \"a\\x1B\" must be one line of text, without control characters",
+          "--set: run: \"\\uFFFD\" must be UTF-8 text",
           "--set: federation.cohort.min: 200 must be <= site.count, which is 4"));
 }
 
