@@ -1,0 +1,191 @@
+// What happens to a coordinator, and what it does about it: the inputs and outputs of the state
+// machines. Plain data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "comms/base/ids.h"
+#include "comms/rpc/atoll.pb.h"
+#include "federation/secagg/messages.h"
+#include "federation/secagg/site_slot.h"
+#include "federation/store/vector_store.h"
+#include "kernels/vector_layout.h"
+
+namespace atl::coordinator {
+
+// Stands for the evaluator where a site's id is asked for.
+inline constexpr SiteId kEvaluator{0};
+
+// ---- events ----
+
+struct JobSubmitted {
+  JobId job;
+  std::string recipe_yaml;  // resolved
+  Digest first_model{};
+  uint64_t parameters = 0;
+  secagg::RunId run{};
+};
+struct JobPlaced {
+  JobId job;
+  std::vector<SiteId> sites;  // sorted
+};
+struct CancelRequested {
+  JobId job;
+  std::string reason;
+};
+struct PeerConnected {
+  SiteId site;
+  double cpus = 0, memory_gb = 0;
+};
+struct PeerGone {
+  SiteId site;
+  std::string why;
+};
+struct PeerSaid {
+  SiteId site;
+  v1::SiteMessage message;
+};
+// The whole vector is durable and has the committed root.
+struct UploadComplete {
+  store::VectorId id;
+  uint64_t bytes = 0;
+};
+// What a round's sum says.
+struct SumOutcome {
+  Digest sum{}, next_model{};
+  uint64_t weight = 0, examples = 0, correct = 0, saturated = 0;
+  double loss_sum = 0;
+};
+struct SumDone {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+  SumOutcome outcome;
+};
+struct SumFailed {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+  std::string why;
+};
+// A site is no longer waited for: its grace is over, it shows no progress, or it broke the
+// protocol.
+struct MemberDropped {
+  JobId job;
+  SiteId site;
+  std::string why;
+};
+struct CohortWaitOver {
+  JobId job;
+};
+struct EvaluationGivenUp {
+  JobId job;
+  std::string why;
+};
+// The coordinator came back: nobody is connected.
+struct Restarted {};
+// Signs of life of a site that need not be kept: chunks of an upload.
+struct Heard {
+  SiteId site;
+};
+
+using Event = std::variant<JobSubmitted, JobPlaced, CancelRequested, PeerConnected, PeerGone,
+                           PeerSaid, UploadComplete, SumDone, SumFailed, MemberDropped,
+                           CohortWaitOver, EvaluationGivenUp, Restarted, Heard>;
+
+// False for what changes no decision but when time runs out: progress, signs of life.
+bool IsLogged(const Event& event);
+// An event with its time (ms, of the coordinator's own count) as the log keeps it. Answers to R4
+// are kept without their shares: see SecretOf.
+Bytes EncodeEvent(const Event& event, int64_t at_ms);
+struct TimedEvent {
+  int64_t at_ms = 0;
+  Event event;
+};
+absl::StatusOr<TimedEvent> DecodeEvent(ByteView bytes);
+uint32_t KindOf(const Event& event);  // from 1
+// The R4 answer in the event, which the log keeps apart and erases with the slot; null when it is
+// none.
+const v1::SecAgg* SecretOf(const Event& event);
+v1::SecAgg* SecretOf(Event& event);
+
+// ---- effects ----
+
+struct Send {
+  SiteId to;
+  v1::CoordinatorMessage message;
+};
+// The site has committed: its vector may come now.
+struct AllowUpload {
+  store::VectorId id;
+  uint64_t bytes = 0;
+  Digest root{};
+  std::vector<uint32_t> chunk_bytes;
+};
+// No more vectors of the slot are taken.
+struct CloseUploads {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+};
+// Everything of the slot goes: staged vectors, revealed shares.
+struct ForgetSlot {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+};
+// Add up, take the masks off, make the next model.
+struct StartSum {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+  std::vector<kernels::Segment> segments;
+  std::vector<SiteId> survivors;
+  std::vector<secagg::MaskStream> streams;  // to add to the sum
+  kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
+  Digest model{};
+  secagg::WeightRule weight_rule = secagg::WeightRule::kExamples;
+  uint64_t weight_max = 1;
+  std::string strategy;
+  double server_lr = 1;
+};
+// No job uses the blob any more (the shell asks all others before it removes it).
+struct RemoveBlob {
+  Digest root{};
+};
+// For those who watch the job. Kept in the log unless it is progress.
+struct Publish {
+  JobId job;
+  v1::JobEvent event;
+};
+// The job has ended: its report is all that is needed of it from now on.
+struct SaveJob {
+  JobId job;
+};
+
+using Effect = std::variant<Send, AllowUpload, CloseUploads, ForgetSlot, StartSum, RemoveBlob,
+                            Publish, SaveJob>;
+
+// The effects of one step, in order.
+class Effects {
+ public:
+  void Add(Effect effect) { list_.push_back(std::move(effect)); }
+  void SendStep(SiteId to, JobId job, SlotId slot, RoundId round, v1::Step step, ByteView payload);
+  void Note(JobId job, std::string text);
+
+  const std::vector<Effect>& list() const { return list_; }
+  std::vector<Effect>& list() { return list_; }
+  // Bytes of protocol messages to send, since the last call.
+  uint64_t TakePayloadBytes() { return std::exchange(payload_bytes_, 0); }
+
+ private:
+  std::vector<Effect> list_;
+  uint64_t payload_bytes_ = 0;
+};
+
+}  // namespace atl::coordinator

@@ -1,0 +1,289 @@
+// JobState's slots and rounds.
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "comms/base/status.h"
+#include "comms/sitelink/messages.h"
+#include "federation/coordinator/job_state.h"
+
+namespace atl::coordinator {
+namespace {
+
+constexpr uint32_t kAttemptsMax = 10;  // at one round, and set-ups in a row
+
+uint32_t CountIn(const std::vector<SiteId>& sites, const std::set<SiteId>& live) {
+  return static_cast<uint32_t>(
+      std::count_if(sites.begin(), sites.end(), [&](SiteId s) { return live.contains(s); }));
+}
+
+}  // namespace
+
+secagg::Session JobState::SessionOf(SlotId slot) const {
+  secagg::Session session;
+  session.roster = environment_->roster->digest();
+  session.run = run_;
+  session.slot = slot;
+  return session;
+}
+
+RoundPlan JobState::Plan(std::set<SiteId> live, uint32_t sites) const {
+  RoundPlan plan;
+  plan.job = id_;
+  plan.round = RoundId(CurrentRound());
+  plan.live = std::move(live);
+  plan.cohort_min = static_cast<uint32_t>(recipe_.federation.cohort_min);
+  plan.strategy = recipe_.federation.strategy;
+  plan.server_lr = recipe_.federation.server_lr;
+
+  kernels::Segment metrics, update;
+  metrics.length = sitelink::kMetricCount;
+  metrics.value_bits = sitelink::kMetricValueBits;
+  metrics.sum_bits = kernels::SumBits(metrics.value_bits, sites);
+  update.length = parameters_;
+  update.value_bits = static_cast<uint32_t>(recipe_.secure_aggregation.value_bits);
+  update.sum_bits = kernels::SumBits(update.value_bits, sites);
+  // A vector at the clip in one coordinate alone still fits.
+  update.scale = static_cast<double>(update.bound()) / recipe_.secure_aggregation.clip_norm_l2;
+
+  secagg::Manifest& manifest = plan.manifest;
+  manifest.run = run_;
+  manifest.round = plan.round;
+  manifest.model = model_;
+  manifest.recipe = recipe_digest_;
+  manifest.segments = {metrics, update};
+  manifest.clip_norm_l2 = recipe_.secure_aggregation.clip_norm_l2;
+  manifest.weight_rule = recipe_.federation.weighting == "uniform" ? secagg::WeightRule::kUniform
+                                                                   : secagg::WeightRule::kExamples;
+  manifest.weight_max = static_cast<uint64_t>(recipe_.federation.weight_max);
+  return plan;
+}
+
+void JobState::TakeStep(SiteId site, const v1::SecAgg& step, int64_t now_ms, Effects& out) {
+  if (stage_ != Stage::kRunning) return;
+  tally_.bytes_up += step.payload().size();
+  const SlotId slot(step.slot());
+  const ByteView payload = AsBytes(step.payload());
+  absl::Status status;
+  if (const auto at = slots_.find(slot); at != slots_.end()) {
+    status = at->second.Take(site, step.step(), payload, now_ms, out);
+  } else if (attempt_ && attempt_->plan().slot == slot &&
+             attempt_->plan().round.value() == step.round()) {
+    status = attempt_->Take(site, step.step(), payload, now_ms, out);
+  }
+  if (!status.ok()) {
+    // What does not verify is a broken or a hostile site; a contradiction may be one that lost its
+    // memory.
+    members_[site].refused = status.code() == absl::StatusCode::kInvalidArgument ||
+                             status.code() == absl::StatusCode::kUnauthenticated;
+    return Drop(
+        site, absl::StrCat(v1::Step_Name(step.step()), " refused: ", std::string(status.message())),
+        now_ms, out);
+  }
+  // A straggler that was given up and speaks again joins at the next set-up.
+  if (Member& member = members_[site];
+      member.dropped && !member.refused && member.connected && member.accepted) {
+    member.dropped = false;
+    out.Note(id_, absl::StrCat(Name(site), " is back"));
+  }
+  Advance(now_ms, out);
+}
+
+void JobState::BurnSlot(SlotId slot, const std::set<SiteId>& sites, const std::string& why,
+                        Effects& out) {
+  for (SiteId site : sites) {
+    Send send;
+    send.to = site;
+    auto* aborted = send.message.mutable_round_aborted();
+    aborted->set_job_id(id_.value());
+    aborted->set_round(CurrentRound());
+    aborted->set_slot(slot.value());
+    aborted->set_reason(why);
+    out.Add(std::move(send));
+  }
+  out.Add(ForgetSlot{id_, RoundId(0), slot});
+}
+
+// Throws away slots whose set-up failed, and prepared ones that not enough live sites are members
+// of.
+void JobState::SettleSlots(int64_t now_ms, Effects& out) {
+  const std::set<SiteId> live = Live();
+  const auto min = static_cast<uint32_t>(recipe_.federation.cohort_min);
+  for (auto at = slots_.begin(); at != slots_.end();) {
+    SlotSetup& setup = at->second;
+    std::string why;
+    if (setup.phase() == SlotSetup::Phase::kAborted) {
+      why = setup.reason();
+      // Sites that left are reason enough, and noted; anything else may happen again for ever.
+      if (setup.dropped().empty() && ++setups_failed_ > kAttemptsMax) {
+        return End(v1::FAILED,
+                   absl::StrCat("no keys could be set up for round ", CurrentRound(), ": ", why),
+                   out);
+      }
+    } else if (setup.phase() == SlotSetup::Phase::kPrepared) {
+      setups_failed_ = 0;
+      const uint32_t needed = std::max(setup.threshold(), min);
+      if (const uint32_t left = CountIn(setup.members(), live); left < needed) {
+        why = absl::StrCat(left, " sites are left, ", needed, " are needed");
+      }
+    }
+    if (why.empty()) {
+      ++at;
+      continue;
+    }
+    BurnSlot(at->first, {setup.invited().begin(), setup.invited().end()}, why, out);
+    at = slots_.erase(at);
+  }
+}
+
+void JobState::OpenSlots(int64_t now_ms, Effects& out) {
+  if (!recipe_.secure_aggregation.enabled) return;
+  const std::set<SiteId> live = Live();
+  if (live.size() < static_cast<size_t>(recipe_.federation.cohort_min)) return;
+  const int rounds_left =
+      recipe_.federation.rounds - static_cast<int>(rounds_completed_) - (attempt_ ? 1 : 0);
+  const int wanted = std::min(std::max(recipe_.federation.slots_ahead, 1), rounds_left);
+  while (static_cast<int>(slots_.size()) < wanted) {
+    const SlotId slot(next_slot_++);
+    slots_.try_emplace(
+        slot, id_, slot,
+        secagg::CoordinatorSlot(SessionOf(slot), *environment_->roster, *environment_->suite),
+        std::vector<SiteId>(live.begin(), live.end()),
+        static_cast<uint32_t>(recipe_.federation.cohort_min), now_ms, out);
+  }
+}
+
+void JobState::BeginRound(int64_t now_ms, Effects& out) {
+  const std::set<SiteId> live = Live();
+  const auto min = static_cast<uint32_t>(recipe_.federation.cohort_min);
+  if (live.size() < min) {
+    if (waiting_since_ms_ < 0) {
+      waiting_since_ms_ = now_ms;
+      reason_ = absl::StrCat("waits for sites: ", live.size(), " of at least ", min,
+                             " are left: ", Losses());
+      PublishStatus(out);
+    }
+    return;
+  }
+  if (waiting_since_ms_ >= 0) {
+    waiting_since_ms_ = -1;
+    reason_.clear();
+    PublishStatus(out);
+  }
+  if (!recipe_.secure_aggregation.enabled) {
+    attempt_ =
+        RoundState::Plain(Plan(live, static_cast<uint32_t>(live.size())), SessionOf(SlotId(0)),
+                          *environment_->roster, *environment_->suite, now_ms, out);
+  } else {
+    const auto at = std::find_if(slots_.begin(), slots_.end(), [](const auto& item) {
+      return item.second.phase() == SlotSetup::Phase::kPrepared;
+    });
+    if (at == slots_.end()) return;  // on its way
+    const std::set<SiteId> invited(at->second.invited().begin(), at->second.invited().end());
+    secagg::CoordinatorSlot slot = std::move(at->second).Release();
+    const SlotId id = at->first;
+    slots_.erase(at);
+    std::set<SiteId> members;
+    for (SiteId site : slot.u1()) {
+      if (live.contains(site)) members.insert(site);
+    }
+    RoundPlan plan = Plan(std::move(members), static_cast<uint32_t>(slot.u0().size()));
+    plan.slot = id;
+    auto begun = RoundState::Masked(std::move(plan), std::move(slot), now_ms, out);
+    if (!begun.ok()) {
+      BurnSlot(id, invited, std::string(begun.status().message()), out);
+      return End(
+          v1::FAILED,
+          absl::StrCat("round ", CurrentRound(), ": ", std::string(begun.status().message())), out);
+    }
+    attempt_ = std::move(begun).value();
+  }
+  ++tally_.attempts;
+  tally_.phase_ms["setup"] = now_ms - tally_.begun_ms;
+  const std::set<SiteId> asked = attempt_->Asked();
+  tally_.asked.insert(asked.begin(), asked.end());
+  threshold_ = attempt_->threshold();
+}
+
+// An attempt that was aborted gives way to another.
+void JobState::SettleAttempt(int64_t now_ms, Effects& out) {
+  if (!attempt_ || attempt_->phase() != RoundState::Phase::kAborted) return;
+  const std::string why = attempt_->reason();
+  attempt_.reset();
+  out.Note(id_, absl::StrCat("round ", CurrentRound(), " aborted: ", why));
+  if (tally_.attempts >= kAttemptsMax) {
+    End(v1::FAILED,
+        absl::StrCat("round ", CurrentRound(), " was aborted ", tally_.attempts,
+                     " times, at last: ", why),
+        out);
+  }
+}
+
+void JobState::Uploaded(const UploadComplete& event, int64_t now_ms, Effects& out) {
+  if (Ended()) return;
+  Heard(event.id.site, now_ms);
+  tally_.bytes_up += event.bytes;
+  if (!attempt_ || attempt_->plan().slot != event.id.slot ||
+      attempt_->plan().round != event.id.round)
+    return;
+  attempt_->Uploaded(event.id.site, now_ms, out);
+  Advance(now_ms, out);
+}
+
+void JobState::SumFailed(const coordinator::SumFailed& event, int64_t now_ms, Effects& out) {
+  if (!attempt_ || attempt_->plan().slot != event.slot || attempt_->plan().round != event.round)
+    return;
+  End(v1::FAILED,
+      absl::StrCat("the sum of round ", event.round.value(), " could not be made: ", event.why),
+      out);
+}
+
+void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
+  if (stage_ != Stage::kRunning || !attempt_ || attempt_->plan().slot != event.slot ||
+      attempt_->plan().round != event.round || attempt_->over()) {
+    return;
+  }
+  attempt_->Summed(now_ms);
+  const Digest old_sum = sum_, old_model = previous_model_;
+  previous_model_ = model_;
+  model_ = event.outcome.next_model;
+  sum_ = event.outcome.sum;
+
+  secagg::Result result;
+  result.round = event.round;
+  result.survivors = attempt_->survivors();
+  result.sum = sum_;
+  result.next_model = model_;
+  for (const auto& [site, member] : members_) {
+    if (member.accepted && !member.refused) {
+      out.SendStep(site, id_, event.slot, event.round, v1::RESULT, secagg::Encode(result));
+    }
+  }
+  out.Add(ForgetSlot{id_, event.round, event.slot});
+  tally_.bytes_down += out.TakePayloadBytes();
+  reports_.push_back(Close(event.outcome, now_ms));
+  blob_round_.clear();
+  blob_round_[sum_] = event.round.value();
+  blob_round_[model_] = std::min<uint32_t>(event.round.value() + 1, recipe_.federation.rounds);
+  ++rounds_completed_;
+  attempt_.reset();
+  tally_ = Tally();
+  tally_.begun_ms = now_ms;
+  PublishRound(rounds_completed_, out);
+  AskEvaluation(rounds_completed_, now_ms, out);
+  for (const Digest& old : {old_sum, old_model}) {
+    if (old != Digest{} && !Retained().contains(old)) out.Add(RemoveBlob{old});
+  }
+  if (rounds_completed_ < static_cast<uint32_t>(recipe_.federation.rounds))
+    return Advance(now_ms, out);
+  for (const auto& [slot, setup] : slots_) out.Add(ForgetSlot{id_, RoundId(0), slot});
+  slots_.clear();
+  if (evaluating_.empty()) return End(v1::COMPLETE, "", out);
+  stage_ = Stage::kJudging;
+  judging_since_ms_ = now_ms;
+  reason_ = "waits for the last model's evaluation";
+  PublishStatus(out);
+}
+
+}  // namespace atl::coordinator

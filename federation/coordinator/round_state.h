@@ -1,0 +1,102 @@
+// R0 to R4 of one attempt at one round, and the sum.
+//
+//   training (R0, R1) -> uploading (U2, R2) -> signing (R3) -> unmasking (R4) -> summing -> done
+//   and to aborted from anywhere. Without secure aggregation: uploading (R0, R2) -> summing ->
+//   done.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "federation/coordinator/events.h"
+#include "federation/coordinator/plain_round.h"
+#include "federation/secagg/coordinator_slot.h"
+
+namespace atl::coordinator {
+
+// What the job says about the attempt.
+struct RoundPlan {
+  JobId job;
+  RoundId round;
+  SlotId slot;                // 0 without secure aggregation
+  secagg::Manifest manifest;  // slot, H(U0), members and t are completed from the slot
+  std::set<SiteId>
+      live;  // members of the slot that are there; without secure aggregation: the participants
+  uint32_t cohort_min = 1;
+  std::string strategy;
+  double server_lr = 1;
+};
+
+// A state machine without I/O and clock. Owned by a JobState.
+class RoundState {
+ public:
+  enum class Phase { kTraining, kUploading, kSigning, kUnmasking, kSumming, kDone, kAborted };
+
+  // Sends the manifest. Errors are of the slot: what it cannot be used for.
+  static absl::StatusOr<RoundState> Masked(RoundPlan plan, secagg::CoordinatorSlot slot,
+                                           int64_t now_ms, Effects& out);
+  static RoundState Plain(RoundPlan plan, const secagg::Session& session,
+                          const secagg::Roster& roster, const CryptoSuite& suite, int64_t now_ms,
+                          Effects& out);
+
+  // A message of R1 to R4. OK also for one that comes late or twice. Errors are the sender's fault:
+  // UNAUTHENTICATED, INVALID_ARGUMENT, ALREADY_EXISTS; the state is as before.
+  absl::Status Take(SiteId from, v1::Step step, ByteView payload, int64_t now_ms, Effects& out);
+  void Uploaded(SiteId site, int64_t now_ms, Effects& out);
+  // The site is no longer waited for, in this attempt.
+  void Drop(SiteId site, int64_t now_ms, Effects& out);
+  // The sum is made (also when it was made before a restart, which forgets R4).
+  void Summed(int64_t now_ms);
+  void Abort(std::string reason, Effects& out);
+  // Repeats what the site is still asked, to one that has reconnected.
+  void Resend(SiteId site, Effects& out) const;
+  // After a restart: the effects that are not messages, again.
+  void Resume(Effects& out) const;
+
+  const RoundPlan& plan() const { return plan_; }
+  Phase phase() const { return phase_; }
+  int64_t phase_since_ms() const { return phase_since_ms_; }
+  bool over() const { return phase_ == Phase::kDone || phase_ == Phase::kAborted; }
+  const std::string& reason() const { return reason_; }  // of kAborted
+  std::set<SiteId> Pending() const;                      // who is waited for
+  const char* Awaited() const;                           // what for: "its masked vector"
+  std::set<SiteId> Asked() const { return plan_.live; }
+  const std::vector<SiteId>& survivors() const { return survivors_; }
+  uint32_t threshold() const { return slot_ ? slot_->threshold() : 0; }
+  // Milliseconds by phase: train, mask, upload, unmask, sum.
+  const std::map<std::string, int64_t>& phase_ms() const { return phase_ms_; }
+
+ private:
+  RoundState(RoundPlan plan, int64_t now_ms)
+      : plan_(std::move(plan)), phase_since_ms_(now_ms), split_ms_(now_ms) {}
+  const secagg::Commit* CommitOf(SiteId site) const;
+  const std::vector<SiteId>& Members() const;  // of the set that the phase is about
+  void Ask(SiteId site, Effects& out) const;
+  void Enter(Phase phase, int64_t now_ms, Effects& out);
+  void Charge(const char* phase, int64_t now_ms);
+  void Allow(SiteId site, Effects& out) const;
+  void CloseIfDone(int64_t now_ms, Effects& out);
+  absl::Status Close(int64_t now_ms, Effects& out);
+  void BeginSum(int64_t now_ms, Effects& out);
+  StartSum Task() const;
+  absl::Status TakeCommit(SiteId from, ByteView payload, int64_t now_ms, Effects& out);
+
+  RoundPlan plan_;
+  std::optional<secagg::CoordinatorSlot> slot_;
+  std::optional<PlainRound> plain_;
+  Phase phase_ = Phase::kTraining;
+  int64_t phase_since_ms_ = 0;
+  int64_t split_ms_ = 0;       // up to here time is charged to phases
+  std::set<SiteId> answered_;  // the phase's question; uploading: whose vectors are whole
+  std::set<SiteId> dropped_;
+  Bytes question_;  // encoded, the same for all
+  std::vector<SiteId> survivors_;
+  std::vector<secagg::MaskStream> streams_;
+  std::map<std::string, int64_t> phase_ms_;
+  std::string reason_;
+};
+
+}  // namespace atl::coordinator

@@ -1,0 +1,68 @@
+// E1 and E2 of one slot: pre-keys and shares, made before a round needs them.
+//
+//   pre-keys -> shares -> receipts -> prepared      and to aborted from anywhere
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "federation/coordinator/events.h"
+#include "federation/secagg/coordinator_slot.h"
+
+namespace atl::coordinator {
+
+// A state machine without I/O and clock, driven by what the sites send and by who is given up.
+// Owned by a JobState.
+class SlotSetup {
+ public:
+  enum class Phase { kPreKeys, kShares, kReceipts, kPrepared, kAborted };
+
+  // Asks `invited` (sorted, those who are there) for their pre-keys.
+  SlotSetup(JobId job, SlotId id, secagg::CoordinatorSlot slot, std::vector<SiteId> invited,
+            uint32_t cohort_min, int64_t now_ms, Effects& out);
+
+  // A message of E1 or E2. OK also for one that comes late or twice. Errors are the sender's fault:
+  // UNAUTHENTICATED, INVALID_ARGUMENT, ALREADY_EXISTS; the state is as before.
+  absl::Status Take(SiteId from, v1::Step step, ByteView payload, int64_t now_ms, Effects& out);
+  // The site is no longer waited for, in this slot.
+  void Drop(SiteId site, int64_t now_ms, Effects& out);
+  // Repeats what the site is still asked, to one that has reconnected.
+  void Resend(SiteId site, Effects& out) const;
+
+  SlotId id() const { return id_; }
+  Phase phase() const { return phase_; }
+  int64_t phase_since_ms() const { return phase_since_ms_; }
+  // Who is waited for, and what for ("its pre-keys").
+  std::set<SiteId> Pending() const;
+  const char* Awaited() const;
+  const std::string& reason() const { return reason_; }              // of kAborted
+  const std::vector<SiteId>& members() const { return slot_.u1(); }  // once prepared
+  const std::set<SiteId>& dropped() const { return dropped_; }
+  const std::vector<SiteId>& invited() const { return invited_; }
+  uint32_t threshold() const { return slot_.threshold(); }
+  // Of a prepared slot: hands it over to a round.
+  secagg::CoordinatorSlot Release() && { return std::move(slot_); }
+
+ private:
+  const std::vector<SiteId>& Asked() const;
+  void Ask(SiteId site, Effects& out) const;
+  void Enter(Phase phase, int64_t now_ms, Effects& out);
+  void Abort(std::string reason);
+  void CloseIfDone(int64_t now_ms, Effects& out);
+
+  JobId job_;
+  SlotId id_;
+  secagg::CoordinatorSlot slot_;
+  std::vector<SiteId> invited_;
+  uint32_t cohort_min_;
+  Phase phase_ = Phase::kPreKeys;
+  int64_t phase_since_ms_ = 0;
+  std::set<SiteId> answered_;  // the phase's question
+  std::set<SiteId> dealt_, dropped_;
+  Bytes pre_key_set_;  // encoded U0
+  std::string reason_;
+};
+
+}  // namespace atl::coordinator
