@@ -24,6 +24,10 @@ constexpr MaskKernel kKernels[] = {
     {"aesni", MaskCipher::kAes256Ctr, HasAesNi, AddAesNi},
 #endif
     {"scalar", MaskCipher::kAes256Ctr, Always, AddAesScalar},
+#if defined(__x86_64__)
+    {"avx512", MaskCipher::kChaCha20, HasAvx512, AddChaCha20Avx512},
+    {"avx2", MaskCipher::kChaCha20, HasAvx2, AddChaCha20Avx2},
+#endif
     {"scalar", MaskCipher::kChaCha20, Always, AddChaCha20Scalar},
 };
 
