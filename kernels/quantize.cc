@@ -102,7 +102,10 @@ double SquaredNorm(std::span<const float> values) {
 
 double ClipFactor(double squared_norm, double clip_norm_l2) {
   const double norm = std::sqrt(squared_norm);
-  return norm > clip_norm_l2 ? clip_norm_l2 / norm : 1.0;
+  if (norm <= clip_norm_l2) return 1.0;
+  // An infinite norm gives 0 as it is; one that is not a number would let values through that
+  // nothing bounds.
+  return std::isnan(norm) ? 0.0 : clip_norm_l2 / norm;
 }
 
 uint64_t QuantizeStochastic(std::span<const float> values, const QuantizeOptions& options,

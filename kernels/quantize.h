@@ -10,7 +10,8 @@ namespace atl::kernels {
 // Sum of squares in double precision, in a fixed order.
 double SquaredNorm(std::span<const float> values);
 
-// The factor that brings a vector of this L2 norm to at most clip_norm_l2: min(1, clip / norm).
+// The factor that brings a vector of this L2 norm to at most clip_norm_l2: min(1, clip / norm);
+// 0 where the norm is infinite or not a number.
 double ClipFactor(double squared_norm, double clip_norm_l2);
 
 struct QuantizeOptions {
