@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "comms/base/log.h"
 #include "comms/base/status.h"
 #include "federation/store/event_log.h"
 
@@ -14,6 +15,19 @@ namespace {
 constexpr int kSchemaVersion = 1;
 // Somebody may look at the database with another program.
 constexpr int kBusyTimeoutMs = 5'000;
+
+// The last system error on the database's file or its write-ahead log, 0 if there was none.
+// (sqlite3_system_errno has forgotten it by the time a failed write has been undone.)
+int LastSystemError(sqlite3* db) {
+  int error = 0;
+  sqlite3_file* log = nullptr;
+  if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+      log != nullptr && log->pMethods != nullptr) {
+    log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+  }
+  if (error == 0) sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+  return error;
+}
 
 int64_t PragmaInt(SQLite::Database& db, const std::string& name) {
   return db.execAndGet("PRAGMA " + name).getInt64();
@@ -35,8 +49,12 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& 
                                                        SQLite::OPEN_READWRITE, kBusyTimeoutMs);
     return database->SetUp(options);
   }));
-  // What a crash left in the log may hold values that were being erased.
-  ATOLL_RETURN_IF_ERROR(database->EmptyWriteAheadLog());
+  // What a crash left in the log may hold values that were being erased. A disk that is full, or
+  // somebody who reads, must not keep the database from being opened; the next erasure tries again.
+  if (const absl::Status emptied = database->EmptyWriteAheadLog(); !emptied.ok()) {
+    if (absl::IsDataLoss(emptied)) return emptied;
+    spdlog::warn("{}", atl::ToString(emptied));
+  }
   ATOLL_RETURN_IF_ERROR(SyncFolder(options.path.parent_path()));
   return database;
 }
@@ -109,7 +127,7 @@ absl::Status Database::EmptyWriteAheadLog() {
 
 absl::Status Database::ToStatus(const SQLite::Exception& error) const {
   const std::string message = absl::StrCat(path_.string(), ": ", error.what());
-  const int system_error = db_ ? sqlite3_system_errno(db_->getHandle()) : 0;
+  const int system_error = db_ ? LastSystemError(db_->getHandle()) : 0;
   switch (error.getErrorCode()) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:

@@ -211,7 +211,8 @@ TEST(Schedule, Properties) {
       free[offer.site] = {offer.cpus, offer.memory_gb};
       offers[offer.site] = offer;
     }
-    for (uint64_t id = 100; id < 100 + random.Below(3); ++id) {
+    const uint64_t running = random.Below(3), waiting = random.Below(6);
+    for (uint64_t id = 100; id < 100 + running; ++id) {
       RunningJob job = Running(id, {}, 1, 1);
       for (const Offer& offer : state.offers) {
         if (random.Below(3) == 0) job.sites.push_back(offer.site);
@@ -222,7 +223,7 @@ TEST(Schedule, Properties) {
       }
       state.running.push_back(job);
     }
-    for (uint64_t id = 1; id <= random.Below(6); ++id) {
+    for (uint64_t id = 1; id <= waiting; ++id) {
       state.waiting.push_back(Job(id, static_cast<uint32_t>(1 + random.Below(4)),
                                   static_cast<double>(1 + random.Below(8)),
                                   static_cast<double>(1 + random.Below(4))));
