@@ -200,10 +200,9 @@ void AddModelAndData(std::vector<Property>& table) {
                         "Channels of the two convolutions: [6, 16] is the network of NIID-Bench, "
                         "[32, 64] that of the FedAvg paper."),
                "model.kind: cnn", IsCnn));
-  table.push_back(
-      Integers("model.hidden", ATOLL_FIELD(model.hidden), 0, 8, 1, 65536,
-               "Widths of the dense hidden layers. Empty: [200] for mlp, [512] for cnn with "
-               "channels [32, 64], else [120, 84]."));
+  table.push_back(Integers("model.hidden", ATOLL_FIELD(model.hidden), 0, 8, 1, 65536,
+                           "Widths of the dense hidden layers. Empty: [200] for mlp; for cnn [120, "
+                           "84], or [512] when the first convolution has 32 channels or more."));
   table.push_back(Integer("model.classes", ATOLL_FIELD(model.classes), 2, 100000,
                           "Classes that the model tells apart."));
 
@@ -323,9 +322,10 @@ void AddFederation(std::vector<Property>& table) {
       "federation.reconnect_grace_s", ATOLL_FIELD(federation.reconnect_grace_s), 0, 86400,
       "Seconds that a site has to come back when its connection closes, before the round goes on "
       "without it."));
-  federation.push_back(
-      Integer("federation.cohort_wait_s", ATOLL_FIELD(federation.cohort_wait_s), 0, 604800,
-              "Seconds that a job with too few sites waits for more, before it fails."));
+  federation.push_back(Integer("federation.cohort_wait_s", ATOLL_FIELD(federation.cohort_wait_s), 0,
+                               604800,
+                               "Seconds that a job with too few sites waits for more, before it "
+                               "fails; under `atoll run` 15 at most."));
   federation.push_back(
       Integer("federation.progress_timeout_s", ATOLL_FIELD(federation.progress_timeout_s), 1, 86400,
               "Seconds without any progress after which a site is dropped from the round."));

@@ -1,7 +1,5 @@
 #include "recipes/schema/recipe.h"
 
-#include <algorithm>
-
 namespace atl::recipes {
 
 std::string ToString(ModelKind kind) { return kind == ModelKind::kMlp ? "mlp" : "cnn"; }
@@ -31,13 +29,6 @@ std::string ToString(OptimizerKind kind) {
 }
 
 std::string ToString(Backend backend) { return backend == Backend::kMpi ? "mpi" : "auto"; }
-
-std::vector<int> HiddenWidths(const Model& model) {
-  if (!model.hidden.empty()) return model.hidden;
-  if (model.kind == ModelKind::kMlp) return {200};
-  if (model.channels == std::vector<int>{32, 64}) return {512};
-  return {120, 84};
-}
 
 std::string SafeName(const std::string& name) {
   constexpr size_t kMaxLength = 64;

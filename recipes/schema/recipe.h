@@ -114,9 +114,6 @@ std::string ToString(PartitionKind kind);
 std::string ToString(OptimizerKind kind);
 std::string ToString(Backend backend);
 
-// model.hidden, or where it is empty the widths that stand for it.
-std::vector<int> HiddenWidths(const Model& model);
-
 // The recipe's name as part of a file name: letters, digits, '.', '_' and '-', at most 64 of them,
 // never empty and never with a dot in front.
 std::string SafeName(const std::string& name);

@@ -340,16 +340,5 @@ TEST(Names, SafeName) {
   EXPECT_EQ(SafeName(std::string(500, 'a')), std::string(64, 'a'));
 }
 
-TEST(Names, HiddenWidths) {
-  Model model;
-  EXPECT_THAT(HiddenWidths(model), ElementsAre(120, 84));
-  model.channels = {32, 64};
-  EXPECT_THAT(HiddenWidths(model), ElementsAre(512));
-  model.kind = ModelKind::kMlp;
-  EXPECT_THAT(HiddenWidths(model), ElementsAre(200));
-  model.hidden = {5};
-  EXPECT_THAT(HiddenWidths(model), ElementsAre(5));
-}
-
 }  // namespace
 }  // namespace atl::recipes
