@@ -164,19 +164,21 @@ void AddJobCommands(CLI::App& app, Command& command) {
   });
   CLI::App* status =
       app.add_subcommand("status", "Show jobs and sites of a coordinator, or one job's rounds");
-  status->add_option("job", flags->job, "job number (default: all)");
+  status->add_option("job", flags->job, "job number (default: all)")->check(CLI::PositiveNumber);
   status->add_flag("--json", flags->json, "print JSON");
   status->callback([&command, flags] {
     command = [flags] { return ShowStatus(flags->where, flags->job, flags->json); };
   });
   CLI::App* logs = app.add_subcommand("logs", "Show a job's events");
-  logs->add_option("job", flags->job, "job number (default: the newest)");
+  logs->add_option("job", flags->job, "job number (default: the newest)")
+      ->check(CLI::PositiveNumber);
   logs->add_flag("-f,--follow", flags->follow, "go on until the job ends");
   logs->callback([&command, flags] {
     command = [flags] { return ShowLogs(flags->where, flags->job, flags->follow); };
   });
   CLI::App* cancel = app.add_subcommand("cancel", "Cancel a job");
-  cancel->add_option("job", flags->job, "job number (default: the only one that is not over)");
+  cancel->add_option("job", flags->job, "job number (default: the only one that is not over)")
+      ->check(CLI::PositiveNumber);
   cancel->callback(
       [&command, flags] { command = [flags] { return Cancel(flags->where, flags->job); }; });
   for (CLI::App* sub : {submit, status, logs, cancel}) AddWhere(*sub, flags->where);
