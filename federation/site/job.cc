@@ -1,0 +1,58 @@
+#include "federation/site/job.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "comms/base/status.h"
+
+namespace atl::site {
+namespace {
+
+constexpr int64_t kProgressIntervalMs = 200;
+constexpr size_t kMaxPhaseBytes = 32;
+
+}  // namespace
+
+TrainerOptions TrainerOptionsFor(const Services& services, const Offer& offer, uint32_t ranks) {
+  TrainerOptions options;
+  options.program = services.trainer;
+  options.ranks = ranks;
+  options.threads_per_rank =
+      static_cast<uint32_t>(std::max(1.0, std::floor(services.cpus / ranks)));
+  options.socket_folder = services.socket_folder;
+  options.socket_name = absl::StrCat("job", offer.job.value());
+  options.work_folder = services.jobs_folder / absl::StrCat(offer.job.value());
+  options.log_file = services.log_folder / absl::StrCat("trainer-job", offer.job.value(), ".log");
+  options.relaunch_limit = services.relaunch_limit;
+  options.start_timeout_ms = services.trainer_start_timeout_ms;
+  options.progress_timeout_ms = offer.recipe.federation.progress_timeout_s * 1000;
+  return options;
+}
+
+sitelink::Setup SetupFor(const Offer& offer) {
+  sitelink::Setup setup;
+  setup.recipe_yaml = offer.recipe_yaml;
+  setup.site_index = offer.site_index;
+  setup.site_count = offer.site_count;
+  setup.parameters = offer.parameters;
+  return setup;
+}
+
+void ProgressReporter::Report(uint32_t round, const std::string& phase, uint32_t step,
+                              uint32_t steps, double examples_per_s) {
+  const int64_t now = services_.clock->NowMs();
+  if (phase == phase_ && now - last_ms_ < kProgressIntervalMs) return;
+  phase_ = phase.substr(0, kMaxPhaseBytes);
+  last_ms_ = now;
+  v1::SiteMessage message;
+  v1::SiteProgress& progress = *message.mutable_progress();
+  progress.set_job_id(job_.value());
+  progress.set_round(round);
+  progress.set_phase(phase_);
+  progress.set_step(step);
+  progress.set_steps(steps);
+  progress.set_examples_per_s(examples_per_s);
+  services_.send_progress(std::move(message));
+}
+
+}  // namespace atl::site

@@ -1,0 +1,46 @@
+// A coordinator's offer of a job, checked.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "comms/base/bytes.h"
+#include "comms/base/ids.h"
+#include "comms/rpc/atoll.pb.h"
+#include "federation/secagg/messages.h"
+#include "federation/secagg/site_slot.h"
+#include "recipes/schema/recipe.h"
+
+namespace atl::site {
+
+struct Offer {
+  JobId job;
+  secagg::RunId run{};
+  std::string recipe_yaml;
+  Digest recipe_digest{};  // SHA-256 of recipe_yaml
+  recipes::Recipe recipe;
+  Digest model{}, first_model{};
+  uint64_t parameters = 0;
+  uint32_t site_index = 0, site_count = 0;
+  RoundId round;  // that `model` goes into
+};
+
+// What a site has and demands.
+struct OfferLimits {
+  double cpus = 0, memory_gb = 0;
+  secagg::SiteFloors floors;
+};
+
+// INVALID_ARGUMENT for what is no offer: sizes, a recipe that does not load.
+absl::StatusOr<Offer> ParseOffer(const v1::JobOffer& offer);
+
+// Whether a site takes part. PERMISSION_DENIED "the recipe asks for ...: this site ..." against its
+// floors, RESOURCE_EXHAUSTED for what it does not have.
+absl::Status CheckOffer(const Offer& offer, const OfferLimits& limits);
+
+// Whether the coordinator asks in this round for what the recipe says, beyond what secagg checks:
+// INVALID_ARGUMENT when segments, clip or weights are others than the recipe's.
+absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer);
+
+}  // namespace atl::site
