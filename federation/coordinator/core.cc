@@ -13,42 +13,6 @@ namespace {
 constexpr size_t kEndedJobsMax = 1000;
 constexpr uint64_t kReportBytesMax = 32 << 20;
 
-// The job that an event is about; JobId(0): all, or none.
-JobId JobOf(const Event& event) {
-  struct Visitor {
-    JobId operator()(const JobSubmitted& e) { return e.job; }
-    JobId operator()(const JobPlaced& e) { return e.job; }
-    JobId operator()(const CancelRequested& e) { return e.job; }
-    JobId operator()(const PeerConnected&) { return JobId(0); }
-    JobId operator()(const PeerGone&) { return JobId(0); }
-    JobId operator()(const PeerSaid& e) {
-      switch (e.message.body_case()) {
-        case v1::SiteMessage::kDecision:
-          return JobId(e.message.decision().job_id());
-        case v1::SiteMessage::kSecagg:
-          return JobId(e.message.secagg().job_id());
-        case v1::SiteMessage::kProgress:
-          return JobId(e.message.progress().job_id());
-        case v1::SiteMessage::kEvaluation:
-          return JobId(e.message.evaluation().job_id());
-        case v1::SiteMessage::kFailure:
-          return JobId(e.message.failure().job_id());
-        default:
-          return JobId(0);
-      }
-    }
-    JobId operator()(const UploadComplete& e) { return e.id.job; }
-    JobId operator()(const SumDone& e) { return e.job; }
-    JobId operator()(const SumFailed& e) { return e.job; }
-    JobId operator()(const MemberDropped& e) { return e.job; }
-    JobId operator()(const CohortWaitOver& e) { return e.job; }
-    JobId operator()(const EvaluationGivenUp& e) { return e.job; }
-    JobId operator()(const Restarted&) { return JobId(0); }
-    JobId operator()(const Heard&) { return JobId(0); }
-  };
-  return std::visit(Visitor(), event);
-}
-
 }  // namespace
 
 Bytes EncodeEndedJob(const EndedJob& job) {
@@ -142,6 +106,7 @@ void Core::StepJob(JobState& job, const Event& event, int64_t now_ms, Effects& o
     void operator()(const UploadComplete& e) { job.Uploaded(e, now_ms, out); }
     void operator()(const SumDone& e) { job.Summed(e, now_ms, out); }
     void operator()(const SumFailed& e) { job.SumFailed(e, now_ms, out); }
+    void operator()(const AttemptFailed& e) { job.AbortAttempt(e, now_ms, out); }
     void operator()(const MemberDropped& e) { job.Drop(e.site, e.why, now_ms, out); }
     void operator()(const CohortWaitOver&) { job.CohortWaitOver(now_ms, out); }
     void operator()(const EvaluationGivenUp& e) { job.GiveUpEvaluation(e.why, now_ms, out); }

@@ -52,6 +52,10 @@ class Encoder {
     Attempt(e.job, e.round, e.slot);
     out_.Sized(e.why);
   }
+  void operator()(const AttemptFailed& e) {
+    Attempt(e.job, e.round, e.slot);
+    out_.Sized(e.why);
+  }
   void operator()(const MemberDropped& e) {
     out_.U64(e.job.value()).U32(e.site.value()).Sized(e.why);
   }
@@ -130,6 +134,10 @@ class Decoder {
     Attempt(e);
     e.why = in_.SizedText(kMaxText);
   }
+  void operator()(AttemptFailed& e) {
+    Attempt(e);
+    e.why = in_.SizedText(kMaxText);
+  }
   void operator()(MemberDropped& e) {
     e.job = Job();
     e.site = Site();
@@ -202,16 +210,41 @@ absl::StatusOr<TimedEvent> DecodeEvent(ByteView bytes) {
   return out;
 }
 
-v1::SecAgg* SecretOf(Event& event) {
-  auto* said = std::get_if<PeerSaid>(&event);
-  if (said == nullptr || said->message.body_case() != v1::SiteMessage::kSecagg ||
-      said->message.secagg().step() != v1::UNMASK_ANSWER) {
-    return nullptr;
-  }
-  return said->message.mutable_secagg();
+JobId JobOf(const Event& event) {
+  struct Visitor {
+    JobId operator()(const JobSubmitted& e) { return e.job; }
+    JobId operator()(const JobPlaced& e) { return e.job; }
+    JobId operator()(const CancelRequested& e) { return e.job; }
+    JobId operator()(const PeerConnected&) { return JobId(0); }
+    JobId operator()(const PeerGone&) { return JobId(0); }
+    JobId operator()(const PeerSaid& e) {
+      switch (e.message.body_case()) {
+        case v1::SiteMessage::kDecision:
+          return JobId(e.message.decision().job_id());
+        case v1::SiteMessage::kSecagg:
+          return JobId(e.message.secagg().job_id());
+        case v1::SiteMessage::kProgress:
+          return JobId(e.message.progress().job_id());
+        case v1::SiteMessage::kEvaluation:
+          return JobId(e.message.evaluation().job_id());
+        case v1::SiteMessage::kFailure:
+          return JobId(e.message.failure().job_id());
+        default:
+          return JobId(0);
+      }
+    }
+    JobId operator()(const UploadComplete& e) { return e.id.job; }
+    JobId operator()(const SumDone& e) { return e.job; }
+    JobId operator()(const SumFailed& e) { return e.job; }
+    JobId operator()(const AttemptFailed& e) { return e.job; }
+    JobId operator()(const MemberDropped& e) { return e.job; }
+    JobId operator()(const CohortWaitOver& e) { return e.job; }
+    JobId operator()(const EvaluationGivenUp& e) { return e.job; }
+    JobId operator()(const Restarted&) { return JobId(0); }
+    JobId operator()(const Heard&) { return JobId(0); }
+  };
+  return std::visit(Visitor(), event);
 }
-
-const v1::SecAgg* SecretOf(const Event& event) { return SecretOf(const_cast<Event&>(event)); }
 
 void Effects::SendStep(SiteId to, JobId job, SlotId slot, RoundId round, v1::Step step,
                        ByteView payload) {

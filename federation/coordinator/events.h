@@ -73,6 +73,14 @@ struct SumFailed {
   SlotId slot;
   std::string why;
 };
+// The attempt came to nothing after its survivors had revealed what they hold: a dealer's shares
+// were wrong.
+struct AttemptFailed {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+  std::string why;
+};
 // A site is no longer waited for: its grace is over, it shows no progress, or it broke the
 // protocol.
 struct MemberDropped {
@@ -95,13 +103,16 @@ struct Heard {
 };
 
 using Event = std::variant<JobSubmitted, JobPlaced, CancelRequested, PeerConnected, PeerGone,
-                           PeerSaid, UploadComplete, SumDone, SumFailed, MemberDropped,
-                           CohortWaitOver, EvaluationGivenUp, Restarted, Heard>;
+                           PeerSaid, UploadComplete, SumDone, SumFailed, AttemptFailed,
+                           MemberDropped, CohortWaitOver, EvaluationGivenUp, Restarted, Heard>;
 
 // False for what changes no decision but when time runs out: progress, signs of life.
 bool IsLogged(const Event& event);
-// An event with its time (ms, of the coordinator's own count) as the log keeps it. Answers to R4
-// are kept without their shares: see SecretOf.
+// The job that it is about; JobId(0): all, or none.
+JobId JobOf(const Event& event);
+// An event with its time (ms, of the coordinator's own count) as the log keeps it. Of an answer to
+// R4 only that it came: the shares in it are never written down, and asked for again after a
+// restart.
 Bytes EncodeEvent(const Event& event, int64_t at_ms);
 struct TimedEvent {
   int64_t at_ms = 0;
@@ -109,10 +120,6 @@ struct TimedEvent {
 };
 absl::StatusOr<TimedEvent> DecodeEvent(ByteView bytes);
 uint32_t KindOf(const Event& event);  // from 1
-// The R4 answer in the event, which the log keeps apart and erases with the slot; null when it is
-// none.
-const v1::SecAgg* SecretOf(const Event& event);
-v1::SecAgg* SecretOf(Event& event);
 
 // ---- effects ----
 

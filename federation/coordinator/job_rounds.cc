@@ -239,6 +239,13 @@ void JobState::SumFailed(const coordinator::SumFailed& event, int64_t now_ms, Ef
       out);
 }
 
+void JobState::AbortAttempt(const AttemptFailed& event, int64_t now_ms, Effects& out) {
+  if (!attempt_ || attempt_->plan().slot != event.slot || attempt_->plan().round != event.round)
+    return;
+  attempt_->Abort(event.why, out);
+  Advance(now_ms, out);
+}
+
 void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
   if (stage_ != Stage::kRunning || !attempt_ || attempt_->plan().slot != event.slot ||
       attempt_->plan().round != event.round || attempt_->over()) {

@@ -219,6 +219,7 @@ void JobState::Restarted(int64_t now_ms, Effects& out) {
   }
   if (waiting_since_ms_ >= 0) waiting_since_ms_ = now_ms + extra_ms;
   judging_since_ms_ = now_ms;
+  if (attempt_) attempt_->Restarted(now_ms);
   for (Evaluating& evaluating : evaluating_) evaluating.sent = false;
 }
 
@@ -338,6 +339,10 @@ std::vector<Event> JobState::Due(int64_t now_ms) const {
   if (attempt_) {
     for (SiteId site : attempt_->Pending())
       awaited[site] = {attempt_->phase_since_ms(), attempt_->Awaited()};
+  }
+  if (attempt_ && !attempt_->failure().empty()) {
+    due.push_back(
+        AttemptFailed{id_, attempt_->plan().round, attempt_->plan().slot, attempt_->failure()});
   }
   for (const auto& [site, member] : members_) {
     if (member.dropped || member.refused) continue;

@@ -58,6 +58,7 @@ class JobState {
   void Uploaded(const UploadComplete& event, int64_t now_ms, Effects& out);
   void Summed(const SumDone& event, int64_t now_ms, Effects& out);
   void SumFailed(const coordinator::SumFailed& event, int64_t now_ms, Effects& out);
+  void AbortAttempt(const AttemptFailed& event, int64_t now_ms, Effects& out);
   void Drop(SiteId site, const std::string& why, int64_t now_ms, Effects& out);
   void CohortWaitOver(int64_t now_ms, Effects& out);
   void GiveUpEvaluation(const std::string& why, int64_t now_ms, Effects& out);

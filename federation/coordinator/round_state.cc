@@ -117,6 +117,8 @@ absl::Status RoundState::Take(SiteId from, v1::Step step, ByteView payload, int6
     ATOLL_ASSIGN_OR_RETURN(auto signature, Decode<secagg::SurvivorSignature>(payload));
     ATOLL_RETURN_IF_ERROR(is_sender(signature.id));
     ATOLL_RETURN_IF_ERROR(slot_->AddSurvivorSignature(signature));
+  } else if (payload.empty()) {
+    ++unread_answers_;
   } else {
     ATOLL_ASSIGN_OR_RETURN(auto answer, Decode<secagg::UnmaskAnswer>(payload));
     ATOLL_RETURN_IF_ERROR(is_sender(answer.id));
@@ -186,9 +188,10 @@ void RoundState::CloseIfDone(int64_t now_ms, Effects& out) {
         out);
   }
   // R3 and R4 need t answers, the others' are not waited for.
-  const bool enough = phase_ == Phase::kSigning     ? answered_.size() >= reveal
-                      : phase_ == Phase::kUnmasking ? slot_->CanUnmask()
-                                                    : Pending().empty();
+  const bool enough = phase_ == Phase::kSigning ? answered_.size() >= reveal
+                      : phase_ == Phase::kUnmasking
+                          ? slot_->CanUnmask() || unread_answers_ >= reveal
+                          : Pending().empty();
   if (!enough) return;
   if (absl::Status status = Close(now_ms, out); !status.ok())
     Abort(std::string(status.message()), out);
@@ -224,8 +227,13 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
       break;
     }
     case Phase::kUnmasking: {
-      ATOLL_ASSIGN_OR_RETURN(streams_, slot_->StreamsToRemove());
       Charge("unmask", now_ms);
+      absl::StatusOr<std::vector<secagg::MaskStream>> streams = std::vector<secagg::MaskStream>();
+      if (slot_->CanUnmask()) streams = slot_->StreamsToRemove();
+      // Not decided here: the log knows nothing of the shares, so it has to be told what they came
+      // to.
+      if (!streams.ok()) failure_ = std::string(streams.status().message());
+      streams_ = std::move(streams).value_or(std::vector<secagg::MaskStream>());
       BeginSum(now_ms, out);
       break;
     }
@@ -257,7 +265,16 @@ void RoundState::BeginSum(int64_t now_ms, Effects& out) {
   phase_ = Phase::kSumming;
   phase_since_ms_ = now_ms;
   answered_.clear();
-  out.Add(Task());
+  if (failure_.empty()) out.Add(Task());
+}
+
+void RoundState::Restarted(int64_t now_ms) {
+  if (!slot_ || (phase_ != Phase::kUnmasking && phase_ != Phase::kSumming) || !failure_.empty())
+    return;
+  phase_ = Phase::kUnmasking;
+  phase_since_ms_ = now_ms;
+  answered_.clear();
+  unread_answers_ = 0;
 }
 
 void RoundState::Summed(int64_t now_ms) {

@@ -53,6 +53,8 @@ class RoundState {
   void Abort(std::string reason, Effects& out);
   // Repeats what the site is still asked, to one that has reconnected.
   void Resend(SiteId site, Effects& out) const;
+  // R4 is asked again, since its shares are not written down.
+  void Restarted(int64_t now_ms);
   // After a restart: the effects that are not messages, again.
   void Resume(Effects& out) const;
 
@@ -61,8 +63,11 @@ class RoundState {
   int64_t phase_since_ms() const { return phase_since_ms_; }
   bool over() const { return phase_ == Phase::kDone || phase_ == Phase::kAborted; }
   const std::string& reason() const { return reason_; }  // of kAborted
-  std::set<SiteId> Pending() const;                      // who is waited for
-  const char* Awaited() const;                           // what for: "its masked vector"
+  const std::string& failure() const {
+    return failure_;
+  }                                  // of the unmasking: the attempt is to be aborted
+  std::set<SiteId> Pending() const;  // who is waited for
+  const char* Awaited() const;       // what for: "its masked vector"
   std::set<SiteId> Asked() const { return plan_.live; }
   const std::vector<SiteId>& survivors() const { return survivors_; }
   uint32_t threshold() const { return slot_ ? slot_->threshold() : 0; }
@@ -92,6 +97,8 @@ class RoundState {
   int64_t split_ms_ = 0;       // up to here time is charged to phases
   std::set<SiteId> answered_;  // the phase's question; uploading: whose vectors are whole
   std::set<SiteId> dropped_;
+  uint32_t unread_answers_ = 0;  // to R4, in a log
+  std::string failure_;
   Bytes question_;  // encoded, the same for all
   std::vector<SiteId> survivors_;
   std::vector<secagg::MaskStream> streams_;
