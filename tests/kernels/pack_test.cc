@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "kernels/cpu/pack_kernels.h"
 #include "kernels/vector_layout.h"
 
 namespace atl::kernels {
@@ -83,30 +85,42 @@ std::vector<uint64_t> Counts() {
 class PackWidths : public ::testing::TestWithParam<uint32_t> {};
 
 // All lanes that hold the width, also larger ones than needed, with noise above the kept bits.
-TEST_P(PackWidths, EqualsTheReference) {
+TEST_P(PackWidths, EqualsTheReferenceInEveryKernel) {
   const uint32_t bits = GetParam();
   for (const uint32_t lane_bytes : {1, 2, 4, 8}) {
     if (bits > 8 * lane_bytes) continue;
     for (const uint64_t elements : Counts()) {
+      const cpu::PackShape shape{.lane_bytes = lane_bytes, .bits = bits, .elements = elements};
       const Bytes lanes = Noise(elements * lane_bytes, elements * 100 + bits);
       const Bytes expected = PlainPack(lanes, lane_bytes, bits, elements);
-      Exact in(lanes), packed(Noise(expected.size(), 1)), out(Noise(lanes.size(), 2));
-      PackLanes(in.span(), lane_bytes, bits, elements, packed.span());
-      ASSERT_EQ(packed.bytes(), expected) << lane_bytes << " byte lanes, " << elements;
-
       const Bytes fields = PlainUnpack(expected, lane_bytes, bits, elements);
-      UnpackLanes(packed.span(), lane_bytes, bits, elements, out.span());
-      ASSERT_EQ(out.bytes(), fields) << lane_bytes << " byte lanes, " << elements;
-
-      Exact sum(lanes);
-      AddPacked(packed.span(), lane_bytes, bits, elements, sum.span());
-      ASSERT_EQ(sum.bytes(), PlainAdd(lanes, fields, lane_bytes))
-          << lane_bytes << " byte lanes, " << elements;
+      const Bytes sums = PlainAdd(lanes, fields, lane_bytes);
+      for (const cpu::PackKernel& kernel : cpu::PackKernels()) {
+        if (!kernel.supported()) continue;
+        SCOPED_TRACE(std::string(kernel.name) + ", lanes of " + std::to_string(lane_bytes) +
+                     ", elements " + std::to_string(elements));
+        Exact in(lanes), packed(Noise(expected.size(), 1)), out(Noise(lanes.size(), 2)), sum(lanes);
+        kernel.pack(shape, in.data.get(), packed.data.get());
+        ASSERT_EQ(packed.bytes(), expected);
+        kernel.unpack(shape, packed.data.get(), false, out.data.get());
+        ASSERT_EQ(out.bytes(), fields);
+        kernel.unpack(shape, packed.data.get(), true, sum.data.get());
+        ASSERT_EQ(sum.bytes(), sums);
+      }
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Bits, PackWidths, ::testing::Range(1u, 65u));
+
+TEST(Pack, AddsToWhatIsThere) {
+  const Bytes packed = {0x01, 0x08, 0xf0, 0x3f, 0x8d};
+  Bytes lanes = {0xff, 0xff, 0, 0, 1, 0, 0, 0}, out(8);
+  AddPacked(packed, 2, 10, 4, lanes);
+  EXPECT_EQ(lanes, (Bytes{0x00, 0x00, 0x02, 0, 0x00, 0x04, 0x34, 0x02}));
+  UnpackLanes(packed, 2, 10, 4, out);
+  EXPECT_EQ(out, (Bytes{0x01, 0, 0x02, 0, 0xff, 0x03, 0x34, 0x02}));
+}
 
 TEST(Pack, IsLittleEndianWithoutGaps) {
   const Bytes lanes = {0x01, 0, 0x02, 0, 0xff, 0x0f, 0x34, 0x02};

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "kernels/cpu/quantize_kernels.h"
 #include "kernels/masks.h"
 
 namespace atl::kernels {
@@ -66,13 +68,37 @@ uint64_t PlainQuantize(const std::vector<float>& values, const QuantizeOptions& 
   return saturated;
 }
 
+// The whole function, and each kernel by itself, on memory that ends where the lanes end.
 void ExpectAsDefined(const std::vector<float>& values, const QuantizeOptions& options) {
   Bytes expected;
   const uint64_t saturated = PlainQuantize(values, options, expected);
-  const std::unique_ptr<uint8_t[]> lanes(new uint8_t[expected.size()]);  // exact: no capacity
+  const auto describe = [&] {
+    return std::to_string(values.size()) + " values, lanes of " +
+           std::to_string(options.lane_bytes) + ", bound " + std::to_string(options.bound) +
+           ", factor " + std::to_string(options.factor);
+  };
+  const std::unique_ptr<uint8_t[]> lanes(new uint8_t[expected.size()]);
+  const auto result = [&] { return Bytes(lanes.get(), lanes.get() + expected.size()); };
   EXPECT_EQ(QuantizeStochastic(values, options, {lanes.get(), expected.size()}), saturated);
-  ASSERT_EQ(Bytes(lanes.get(), lanes.get() + expected.size()), expected)
-      << values.size() << " values, lanes of " << options.lane_bytes << ", bound " << options.bound;
+  ASSERT_EQ(result(), expected) << describe();
+
+  std::vector<uint32_t> random(values.size());
+  const MaskKey key{.key = options.rounding_key};
+  AddMasks({reinterpret_cast<uint8_t*>(random.data()), 4 * random.size()}, 4, options.first_element,
+           {&key, 1});
+  for (const cpu::QuantizeKernel& kernel : cpu::QuantizeKernels()) {
+    if (!kernel.supported()) continue;
+    std::fill_n(lanes.get(), expected.size(), uint8_t{0x77});
+    EXPECT_EQ(kernel.quantize({.values = values.data(),
+                               .random = random.data(),
+                               .count = values.size(),
+                               .factor = options.factor,
+                               .bound = options.bound,
+                               .lane_bytes = options.lane_bytes,
+                               .lanes = lanes.get()}),
+              saturated);
+    ASSERT_EQ(result(), expected) << kernel.name << ": " << describe();
+  }
 }
 
 TEST(Quantize, IsAsDefinedForAllCountsAndLanes) {

@@ -1,0 +1,80 @@
+#include "kernels/cpu/quantize_kernels.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace atl::kernels::cpu {
+namespace {
+
+// The largest integer not above x, for |x| < 2^62; without a call to floor(), which is slow where
+// the compiler may not assume SSE4.1.
+inline int64_t Floor(double x) {
+  const int64_t towards_zero = static_cast<int64_t>(x);
+  return towards_zero - (static_cast<double>(towards_zero) > x ? 1 : 0);
+}
+
+template <typename Lane>
+uint64_t Quantize(const QuantizeBatch& batch) {
+  constexpr double kSafe = 0x1p62;
+  const double most = FloorToDouble(batch.bound);
+  uint64_t saturated = 0;
+  for (uint64_t i = 0; i < batch.count; ++i) {
+    const double x = static_cast<double>(batch.values[i]) * batch.factor +
+                     static_cast<double>(batch.random[i]) * kRoundingUnit;
+    const bool safe = x > -kSafe && x < kSafe;
+    int64_t integer = safe ? Floor(x) : 0;
+    if (!safe || integer > batch.bound || integer < -batch.bound) {
+      // Doubles outside `safe` are integers already.
+      const bool inside = !safe && x >= -most && x <= most;
+      integer = inside          ? static_cast<int64_t>(x)
+                : std::isnan(x) ? 0
+                : x > 0         ? batch.bound
+                                : -batch.bound;
+      saturated += inside ? 0 : 1;
+    }
+    const Lane lane = static_cast<Lane>(integer);
+    std::memcpy(batch.lanes + i * sizeof(Lane), &lane, sizeof(Lane));
+  }
+  return saturated;
+}
+
+bool Always() { return true; }
+
+#if defined(__x86_64__)
+bool HasAvx512Dq() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+constexpr QuantizeKernel kKernels[] = {
+#if defined(__x86_64__)
+    {"avx512", HasAvx512Dq, QuantizeAvx512},
+#endif
+    {"portable", Always, QuantizePortable},
+};
+
+}  // namespace
+
+double FloorToDouble(int64_t bound) {
+  const double nearest = static_cast<double>(bound);
+  const bool above = nearest >= 0x1p63 || static_cast<int64_t>(nearest) > bound;
+  return above ? std::nextafter(nearest, 0.0) : nearest;
+}
+
+std::span<const QuantizeKernel> QuantizeKernels() { return kKernels; }
+
+uint64_t QuantizePortable(const QuantizeBatch& batch) {
+  switch (batch.lane_bytes) {
+    case 1:
+      return Quantize<uint8_t>(batch);
+    case 2:
+      return Quantize<uint16_t>(batch);
+    case 4:
+      return Quantize<uint32_t>(batch);
+    default:
+      return Quantize<uint64_t>(batch);
+  }
+}
+
+}  // namespace atl::kernels::cpu
