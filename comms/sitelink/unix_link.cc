@@ -81,19 +81,18 @@ class UnixLink : public Link {
   absl::StatusOr<Frame> Receive(int timeout_ms) override {
     Deadline deadline(timeout_ms);
     // What has come of a frame stays here when time is up: the next call goes on with it.
-    if (header_got_ < kHeaderBytes) {
-      ATOLL_RETURN_IF_ERROR(ReceiveInto(header_, header_got_, deadline));
-      uint32_t length = 0;
-      for (int i = 0; i < 4; ++i) length |= uint32_t{header_[i]} << (8 * i);
-      if (length > kMaxFrameBytes) {
-        Close();
-        return absl::InvalidArgumentError(
-            absl::StrCat("the other end of the site link announced a frame of ", length,
-                         " bytes; the limit is ", kMaxFrameBytes));
-      }
-      frame_.type = static_cast<uint16_t>(header_[4] | header_[5] << 8);
-      frame_.payload.resize(length);
+    ATOLL_RETURN_IF_ERROR(ReceiveInto(header_, header_got_, deadline));
+    uint32_t length = 0;
+    for (int i = 0; i < 4; ++i) length |= uint32_t{header_[i]} << (8 * i);
+    if (length >
+        kMaxFrameBytes) {  // and again at each later call: nothing behind it can be trusted
+      Close();
+      return absl::InvalidArgumentError(
+          absl::StrCat("the other end of the site link announced a frame of ", length,
+                       " bytes; the limit is ", kMaxFrameBytes));
     }
+    frame_.type = static_cast<uint16_t>(header_[4] | header_[5] << 8);
+    frame_.payload.resize(length);
     ATOLL_RETURN_IF_ERROR(ReceiveInto(frame_.payload, payload_got_, deadline));
     header_got_ = payload_got_ = 0;
     return std::move(frame_);
