@@ -244,8 +244,12 @@ void SiteJob::OnUploaded(SlotId slot, RoundId round, const absl::Status& status)
   if (!attempt_ || attempt_->manifest.slot != slot || attempt_->manifest.round != round) return;
   uploading_ = nullptr;
   attempt_->uploaded = status.ok();
-  if (!status.ok()) {
+  if (absl::IsDataLoss(status)) {
     return Fail(absl::StrCat("round ", round.value(), ": upload: ", ToString(status)));
+  }
+  if (!status.ok()) {
+    spdlog::warn("job {}: round {} goes on without this site: upload: {}", offer_.job.value(),
+                 round.value(), ToString(status));
   }
   progress_.Report(round.value(), "wait");
 }
