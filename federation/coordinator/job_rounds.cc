@@ -69,7 +69,7 @@ void JobState::TakeStep(SiteId site, const v1::SecAgg& step, int64_t now_ms, Eff
   if (const auto at = slots_.find(slot); at != slots_.end()) {
     status = at->second.Take(site, step.step(), payload, now_ms, out);
   } else if (attempt_ && attempt_->plan().slot == slot &&
-             attempt_->plan().round.value() == step.round()) {
+             (slot.value() != 0 || attempt_->plan().round.value() == step.round())) {
     status = attempt_->Take(site, step.step(), payload, now_ms, out);
   }
   if (!status.ok()) {
