@@ -10,12 +10,6 @@
 namespace atl::cli {
 namespace {
 
-constexpr int kCallTimeoutS = 30;
-
-void SetDeadline(grpc::ClientContext& context) {
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(kCallTimeoutS));
-}
-
 std::string Raw(const Digest& digest) { return std::string(digest.begin(), digest.end()); }
 
 absl::StatusOr<Digest> ToDigest(const std::string& bytes) {
@@ -41,6 +35,11 @@ absl::StatusOr<std::unique_ptr<CoordinatorClient>> CoordinatorClient::Connect(
   client->address_ = address;
   client->stub_ = v1::Coordinator::NewStub(channel);
   return client;
+}
+
+void CoordinatorClient::SetDeadline(grpc::ClientContext& context) const {
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(call_timeout_ms_));
 }
 
 absl::Status CoordinatorClient::Result(const grpc::Status& status) const {

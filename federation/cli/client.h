@@ -1,6 +1,7 @@
 // A person's side of the coordinator's service, with Status in place of gRPC's.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -37,13 +38,17 @@ class CoordinatorClient {
                      const std::function<bool(const v1::JobEvent&)>& handle);
   // Ends a Watch of another thread.
   void StopWatching();
+  // How long Submit, ListJobs, GetJob and Cancel wait for an answer; 30 s when not set.
+  void set_call_timeout_ms(int timeout_ms) { call_timeout_ms_ = timeout_ms; }
 
  private:
   CoordinatorClient() = default;
   absl::Status Result(const grpc::Status& status) const;
+  void SetDeadline(grpc::ClientContext& context) const;
 
   std::string address_;
   std::unique_ptr<v1::Coordinator::Stub> stub_;
+  std::atomic<int> call_timeout_ms_ = 30'000;
   std::mutex mutex_;
   grpc::ClientContext* watching_ = nullptr;
   bool stopped_ = false;

@@ -13,12 +13,21 @@ namespace fs = std::filesystem;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // safetensors' own limit
 constexpr int kTimeoutMs = 120'000;
 
-// The last line of what the trainer printed: its one-line error.
+constexpr uint64_t kFullDiskBytes = 64 << 10;
+
+// The last line of what the trainer printed: its one-line error. On a full disk it cannot print.
 std::string LastWords(const fs::path& log) {
   auto bytes = ReadFile(log, 1 << 20);
-  if (!bytes.ok()) return "it left no log";
-  std::string text(AsText(*bytes));
+  std::string text(bytes.ok() ? AsText(*bytes) : "");
   absl::StripAsciiWhitespace(&text);
+  if (text.empty()) {
+    std::error_code error;
+    const fs::space_info space = fs::space(log.parent_path(), error);
+    const bool full = !error && space.available < kFullDiskBytes;
+    return full ? absl::StrCat(log.parent_path().string(),
+                               ": no space left on device; free some, or name another folder")
+                : absl::StrCat("it ended without a word (", log.string(), ")");
+  }
   size_t line = text.rfind('\n');
   return line == std::string::npos ? text : text.substr(line + 1);
 }

@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr int kTickMs = 100;
 constexpr int kConnectTimeoutMs = 10'000;
+constexpr int kInterruptedTimeoutMs = 500;  // a coordinator that hangs does not hold up Ctrl-C
 constexpr int kExitFailed = 1, kExitBadInput = 2, kExitInterrupted = 130;
 
 struct FileCloser {
@@ -134,7 +135,9 @@ absl::Status Run::Follow(uint64_t job_id) {
     view_.Tick();
     if (over) break;
     if (Interrupted()) {
-      // One try to let the sites know; what they do not hear they learn when they are stopped.
+      // One short try to let the sites know; what they do not hear they learn when they are
+      // stopped.
+      client_->set_call_timeout_ms(kInterruptedTimeoutMs);
       client_->Cancel(job_id, "interrupted at the terminal").IgnoreError();
       cancelled = true;
       break;
@@ -213,6 +216,7 @@ void Complain(const absl::Status& status) {
 }  // namespace
 
 int RunRecipe(const RunOptions& options) {
+  CatchInterrupts();
   auto recipe = recipes::LoadRecipe(options.recipe, options.overrides);
   absl::Status ready = recipe.ok() ? CheckMachine(*recipe) : recipe.status();
   absl::StatusOr<fs::path> trainer = FindTrainer();
@@ -226,7 +230,6 @@ int RunRecipe(const RunOptions& options) {
     Complain(ready);
     return kExitBadInput;
   }
-  CatchInterrupts();
   BecomeSubreaper();
 
   absl::StatusOr<RunOutcome> outcome = absl::UnknownError("");

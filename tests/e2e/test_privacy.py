@@ -1,0 +1,200 @@
+"""What the coordinator gets to see. The same recipe with and without secure aggregation gives the same model bit for
+bit, so the vectors of the second run are the plaintext of the first."""
+import glob
+import math
+import os
+import stat
+import unittest
+
+import numpy as np
+
+from harness import EndToEnd
+from vectors import Collector, Layout, mlp_parameters
+
+RECIPE = """
+name: private
+run: atoll run task.yaml
+resources: {cpus: 1, memory: 1}
+parameters:
+  model: {kind: mlp, hidden: [64]}
+  data: {dataset: fashion-mnist, limit: 3000, evaluate: false, partition: {kind: dirichlet, alpha: 0.5}}
+  site: {count: 3, ranks: 2}
+  train: {optimizer: {kind: sgd, lr: 0.05, momentum: 0.9}, batch_size: 32}
+  federation: {rounds: 2, cohort: {min: 3}, weight_max: 2000}
+"""
+LAYOUT = Layout(mlp_parameters([64]), value_bits=16, sites=3)
+ALL = {(r, s) for r in (1, 2) for s in (1, 2, 3)}  # (round, site)
+P_MIN = 1e-9
+WINDOW = 16  # lanes
+
+
+def chi_square_p(values, bins):
+    """How likely uniform values in [0, bins) are to be as uneven as these (Wilson and Hilferty's approximation)."""
+    expected = len(values) / bins
+    assert expected >= 5, "too few values"
+    counts = np.bincount(values.astype(np.int64), minlength=bins)
+    statistic = float(((counts - expected) ** 2).sum() / expected)
+    k = bins - 1
+    z = ((statistic / k) ** (1 / 3) - (1 - 2 / (9 * k))) / math.sqrt(2 / (9 * k))
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def uniformity(fields, packed, width):
+    """p of each view of a vector's fields: its bytes, low and high bits, and the lowest bit alone."""
+    fields = fields.astype(np.uint64)
+    return {
+        "bytes": chi_square_p(np.frombuffer(packed, np.uint8), 256),
+        "low bits": chi_square_p(fields & np.uint64(255), 256),
+        "high bits": chi_square_p(fields >> np.uint64(width - 8), 256),
+        "lowest bit": chi_square_p(fields & np.uint64(1), 2),
+        "highest bit": chi_square_p(fields >> np.uint64(width - 1), 2),
+    }
+
+
+def window_hashes(values, length):
+    """A 64-bit hash of each window of so many values."""
+    hashes = np.zeros(len(values) - length + 1, np.uint64)
+    with np.errstate(over="ignore"):
+        mixed = (values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+        for i in range(length):
+            hashes = hashes * np.uint64(0xD1342543DE82EF95) + mixed[i:i + len(hashes)]
+    return hashes
+
+
+def windows_in_common(a, b, length=WINDOW):
+    """How many windows of `a` occur anywhere in `b`, but for those of one value only."""
+    if len(a) < length or len(b) < length:
+        return 0
+    plain = np.lib.stride_tricks.sliding_window_view(a, length)
+    telling = (plain != plain[:, :1]).any(axis=1)
+    return int(np.isin(window_hashes(a, length)[telling], window_hashes(b, length)).sum())
+
+
+def files_below(*folders):
+    return [os.path.join(root, name) for folder in folders for root, _, names in os.walk(folder) for name in names]
+
+
+class PrivacyTest(EndToEnd):
+    def collect(self, name, secure):
+        """Runs the recipe, keeps its work folder and all vectors that the coordinator staged."""
+        self.runs = os.path.join(self.folder, name)
+        recipe = self.recipe(RECIPE)
+        run = self.start_run(recipe, "--keep-work", "--set", f"privacy.secure_aggregation.enabled={secure}")
+        folder = self.run_folder()
+        collector = Collector(os.path.join(folder, "work", "coordinator"), os.path.join(self.folder, "kept-" + name))
+        code, out, err = self.finish(run, 120)
+        files = collector.stop()
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(set(files), ALL)
+        vectors = {}
+        for key, path in files.items():
+            self.assertEqual(LAYOUT.stored(path), len(LAYOUT.sizes))
+            vectors[key] = LAYOUT.read(path)
+        return folder, vectors
+
+    def test_the_coordinator_sees_nothing_but_uniform_noise(self):
+        plain_folder, plain = self.collect("plain", "false")
+        folder, masked = self.collect("masked", "true")
+        models = []
+        for f in (plain_folder, folder):
+            with open(os.path.join(f, "model.safetensors"), "rb") as file:
+                models.append(file.read())
+        self.assertTrue(models[0] == models[1], "the runs differ, so one's vectors are not the other's plaintext")
+        with self.subTest("no lanes of a plaintext update"):
+            self.no_plaintext_lanes(plain, masked)
+        with self.subTest("no plaintext in any file"):
+            self.no_plaintext_in_files(plain, folder)
+        with self.subTest("uniform"):
+            self.uniform(plain, masked)
+        with self.subTest("no mask is used twice"):
+            self.no_mask_twice(masked)
+        with self.subTest("no secrets"):
+            self.no_secrets(folder)
+
+    def no_plaintext_lanes(self, plain, masked):
+        everything = np.concatenate([update for _, update, _ in masked.values()])
+        for key, (metrics, update, _) in plain.items():
+            self.assertEqual(windows_in_common(update, everything), 0, key)
+            self.assertGreater(np.abs(centred(update)).max(), 10, "an update with nothing in it proves nothing")
+            for _, (masked_metrics, _, _) in masked.items():
+                self.assertEqual(set(metrics[metrics != 0]) & set(masked_metrics), set(), key)
+        # The search finds what is there.
+        first = plain[1, 1][1]
+        planted = everything.copy()
+        busy = int(np.abs(centred(first)).argmax())
+        start = max(0, busy - WINDOW)
+        planted[777:777 + WINDOW] = first[start:start + WINDOW]
+        self.assertGreaterEqual(windows_in_common(first, planted), 1)
+
+    def no_plaintext_in_files(self, plain, folder):
+        """No 40 bytes of a packed update, at any offset, in anything the coordinator keeps or anybody logs."""
+        length = 40
+        hashes = []
+        for _, _, packed in plain.values():
+            update = np.frombuffer(packed, np.uint8)
+            # Mostly zeros or ones may stand anywhere.
+            telling = (update != 0) & (update != 255)
+            enough = np.lib.stride_tricks.sliding_window_view(telling, length).sum(axis=1) >= length // 2
+            hashes.append(window_hashes(update, length)[enough])
+        hashes = np.unique(np.concatenate(hashes))
+
+        def found(path):
+            with open(path, "rb") as f:
+                data = np.frombuffer(f.read(), np.uint8)
+            return int(np.isin(window_hashes(data, length), hashes).sum()) if len(data) >= length else 0
+        looked_at = files_below(folder + "/work/coordinator", folder + "/logs")
+        self.assertGreater(len(looked_at), 5)
+        for path in looked_at:
+            self.assertEqual(found(path), 0, path)
+        for name in os.listdir(self.folder + "/kept-plain"):
+            self.assertGreater(found(os.path.join(self.folder, "kept-plain", name)), 1000)
+
+    def uniform(self, plain, masked):
+        for key, (_, update, packed) in masked.items():
+            for view, p in uniformity(update, packed, LAYOUT.update_bits).items():
+                self.assertGreaterEqual(p, P_MIN, (key, view))
+        # The same test fails on what is not masked.
+        for key, (_, update, packed) in plain.items():
+            views = uniformity(update, packed, LAYOUT.update_bits)
+            for view in ("bytes", "low bits", "high bits"):
+                self.assertLess(views[view], P_MIN, (key, view))
+
+    def no_mask_twice(self, masked):
+        """Under one mask twice, the difference of two vectors would be that of two small updates."""
+        mask = np.uint64((1 << LAYOUT.update_bits) - 1)
+        keys = sorted(masked)
+        for i, a in enumerate(keys):
+            for b in keys[i + 1:]:
+                with np.errstate(over="ignore"):
+                    difference = (masked[a][1] - masked[b][1]) & mask
+                p = chi_square_p(difference >> np.uint64(LAYOUT.update_bits - 8), 256)
+                self.assertGreaterEqual(p, P_MIN, (a, b))
+
+    def no_secrets(self, folder):
+        seeds = {}
+        for path in glob.glob(folder + "/work/site-*/identity.key"):
+            with open(path) as f:
+                seeds[path] = f.read().strip()
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+            self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode), 0o700)
+        self.assertEqual(len(seeds), 3)
+        own = [os.path.dirname(path) + "/" for path in seeds]
+        others = [p for p in files_below(folder) if not p.startswith(tuple(own))]
+        self.assertTrue(any(p.startswith(folder + "/work/coordinator/") for p in others))
+        for path in others:
+            with open(path, "rb") as f:
+                content = f.read()
+            for seed in seeds.values():
+                for form in (seed.encode(), seed.upper().encode(), bytes.fromhex(seed)):
+                    self.assertNotIn(form, content, path)
+
+
+def centred(update):
+    half = 1 << (LAYOUT.update_bits - 1)
+    signed = update.astype(np.int64)
+    return np.where(signed >= half, signed - 2 * half, signed)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,78 @@
+"""Whole runs on real data: what they print, what they leave, and whether the model is what the summary says."""
+import json
+import os
+import unittest
+
+import harness
+import model_in_numpy
+from harness import CATALOG, EndToEnd
+
+# Small, but a convolution, non-IID sites and two ranks each.
+SMALL_CNN = """
+name: small-cnn
+run: atoll run task.yaml
+resources: {cpus: 1, memory: 1}
+parameters:
+  model: {kind: cnn, channels: [6, 16]}
+  data: {dataset: fashion-mnist, limit: 4000, partition: {kind: dirichlet, alpha: 0.5}}
+  site: {count: 3, ranks: 2}
+  train: {optimizer: {kind: sgd, lr: 0.05, momentum: 0.9}, batch_size: 32}
+  federation: {rounds: 2, weight_max: 2000}
+"""
+
+
+class RunTest(EndToEnd):
+    def test_json_is_one_document_and_nothing_else(self):
+        code, out, err = self.finish(self.start_run(os.path.join(CATALOG, "quick.yaml"), "--json"), 60)
+        self.assertEqual(code, 0, err)
+        summary = json.loads(out)
+        self.assertEqual(summary["status"], "complete")
+        self.assertEqual(summary["rounds_completed"], len(summary["rounds"]))
+        self.assertTrue(summary["secure_aggregation"]["enabled"])
+        folder = self.run_folder()
+        self.assertEqual(summary, self.summary(folder))
+        self.assertEqual(
+            sorted(os.listdir(folder)),
+            ["config.json", "logs", "metrics.jsonl", "model.safetensors", "recipe.yaml", "summary.json"])
+        with open(os.path.join(folder, "metrics.jsonl")) as f:
+            lines = [json.loads(line) for line in f]
+        self.assertEqual([line["step"] for line in lines], [r["round"] for r in summary["rounds"]])
+
+    def test_plain_output_has_a_line_a_round_and_a_table(self):
+        code, out, err = self.finish(self.start_run(os.path.join(CATALOG, "quick.yaml")), 60)
+        self.assertEqual(code, 0, err)
+        self.assertIn("round 1/2  3 sites", out)
+        self.assertIn("round 2/2  3 sites", out)
+        self.assertRegex(out, r"status +complete")
+        self.assertNotIn("\x1b", out)
+
+    def test_the_model_in_numpy_is_as_good_as_the_summary_says(self):
+        recipe = self.recipe(SMALL_CNN)
+        code, _, err = self.finish(self.start_run(recipe, "--quiet"), 180)
+        self.assertEqual(code, 0, err)
+        folder = self.run_folder()
+        final = self.summary(folder)["final"]
+        correct, examples = model_in_numpy.evaluate(folder)
+        self.assertEqual(final["examples"], examples)
+        self.assertLessEqual(abs(correct - final["accuracy"] * examples), 1.0)
+        self.assertGreater(final["accuracy"], 0.4)
+
+    def test_secure_aggregation_on_and_off_give_the_same_model(self):
+        recipe = self.recipe(SMALL_CNN)
+        models, summaries = [], []
+        for enabled in ("true", "false"):
+            self.runs = os.path.join(self.folder, "runs-" + enabled)
+            run = self.start_run(recipe, "--quiet", "--set", "privacy.secure_aggregation.enabled=" + enabled)
+            code, _, err = self.finish(run, 180)
+            self.assertEqual(code, 0, err)
+            folder = self.run_folder()
+            with open(os.path.join(folder, "model.safetensors"), "rb") as f:
+                models.append(f.read())
+            summaries.append(self.summary(folder))
+        self.assertEqual([s["secure_aggregation"]["enabled"] for s in summaries], [True, False])
+        self.assertEqual([r["loss"] for r in summaries[0]["rounds"]], [r["loss"] for r in summaries[1]["rounds"]])
+        self.assertTrue(models[0] == models[1], "the two models differ")
+
+
+if __name__ == "__main__":
+    unittest.main()
