@@ -11,6 +11,7 @@ struct SiteSlot::Impl {
   const SiteIdentity* identity = nullptr;
   SlotJournal* journal = nullptr;
   SiteRecord record;
+  bool saved = false;  // the record is in the journal
 
   const CryptoSuite& suite() const { return *identity->suite; }
   const SiteFloors& floors() const { return identity->floors; }

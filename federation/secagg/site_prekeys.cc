@@ -30,8 +30,7 @@ absl::StatusOr<SiteSlot> SiteSlot::Create(const SiteIdentity& identity, const Se
 
 absl::StatusOr<PreKeyRecord> SiteSlot::PreKeys() {
   ATOLL_RETURN_IF_ERROR(impl_->Require(SlotState::kFresh, "pre-keys"));
-  if (impl_->record.state == SlotState::kFresh)
-    ATOLL_RETURN_IF_ERROR(impl_->Advance(impl_->record));
+  if (!impl_->saved) ATOLL_RETURN_IF_ERROR(impl_->Advance(impl_->record));
   return impl_->record.pre_keys;
 }
 

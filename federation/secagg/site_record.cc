@@ -4,6 +4,7 @@
 #include "comms/base/status.h"
 #include "federation/secagg/fields.h"
 #include "federation/secagg/signed_bodies.h"
+#include "kernels/vector_layout.h"
 
 namespace atl::secagg {
 namespace {
@@ -66,7 +67,18 @@ bool IsComplete(const SiteRecord& record) {
   if (!opened && (state > SlotState::kShared || !record.enc_secret)) return false;
   if (state < SlotState::kCommitted && !(record.mask_secret && record.b)) return false;
   if (state >= SlotState::kReady && !(record.manifest && record.ready)) return false;
+  if (record.manifest && !kernels::VectorLayout::Problem(record.manifest->segments).empty()) {
+    return false;
+  }
   if (state >= SlotState::kContext && !Contains(record.cohort, record.id)) return false;
+  const std::vector<SiteId> u0 = IdsOf(record.u0);
+  for (SiteId id : record.cohort) {
+    const int rank = RankOf(u0, id);
+    if (rank < 0 || (state < SlotState::kAnswered && !record.held[rank])) return false;
+  }
+  for (SiteId id : record.survivors) {
+    if (!Contains(record.cohort, id)) return false;
+  }
   if (state >= SlotState::kCommitted && !record.commit) return false;
   if (state >= SlotState::kSigned && !(record.signature && Contains(record.survivors, record.id))) {
     return false;

@@ -74,13 +74,14 @@ absl::Status SiteSlot::Impl::Differs(std::string_view step) const {
 
 absl::Status SiteSlot::Impl::Advance(SiteRecord next) {
   Bytes bytes = EncodeRecord(next);
-  const absl::Status saved = journal->Save(next.session.slot, next.state, bytes);
+  const absl::Status written = journal->Save(next.session.slot, next.state, bytes);
   Wipe(bytes);
-  if (!saved.ok()) {
-    return Annotate(saved, absl::StrCat("slot ", next.session.slot.value(), ": cannot save state ",
-                                        NameOf(next.state)));
+  if (!written.ok()) {
+    return Annotate(written, absl::StrCat("slot ", next.session.slot.value(),
+                                          ": cannot save state ", NameOf(next.state)));
   }
   record = std::move(next);
+  saved = true;
   return absl::OkStatus();
 }
 
@@ -105,6 +106,7 @@ absl::StatusOr<SiteSlot> SiteSlot::Restore(const SiteIdentity& identity, ByteVie
   impl->identity = &identity;
   impl->journal = &journal;
   impl->record = std::move(record);
+  impl->saved = true;
   return SiteSlot(std::move(impl));
 }
 
