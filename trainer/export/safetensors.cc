@@ -52,9 +52,8 @@ absl::StatusOr<TensorInfo> ParseTensor(const std::string& name, const nlohmann::
   for (const auto& size : *shape) {
     if (!IsCount(size)) return bad("its shape holds something else than counts");
     uint64_t value = size.get<uint64_t>();
-    // Both factors stay below 2^35, so the product cannot wrap.
-    if (value > kernels::kMaxElements || (elements *= value) > kernels::kMaxElements)
-      return bad("it is too large");
+    if (elements != 0 && value > kernels::kMaxElements / elements) return bad("it is too large");
+    elements *= value;
     info.shape.push_back(static_cast<int64_t>(value));
   }
   uint64_t begin = (*offsets)[0].get<uint64_t>(), end = (*offsets)[1].get<uint64_t>();

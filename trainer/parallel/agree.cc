@@ -38,7 +38,7 @@ absl::Status Agree(Communicator& communicator, const absl::Status& mine) {
   auto code = static_cast<absl::StatusCode>(in.U32());
   if (code == absl::StatusCode::kOk) return absl::OkStatus();
   std::string message = in.SizedText(kMaxMessageBytes);
-  if (communicator.size() > 1) message = absl::StrCat("rank ", rank, ": ", message);
+  if (rank != 0) message = absl::StrCat("rank ", rank, ": ", message);
   return Alike(absl::Status(code, message));
 }
 

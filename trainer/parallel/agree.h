@@ -7,8 +7,8 @@
 namespace atl::trainer {
 
 // Called by all ranks after something that may have failed on some of them. OK when all were OK;
-// else the status of the lowest rank that failed, with its rank in front when there are several
-// ranks, the same on every rank.
+// else the status of the lowest rank that failed, with its rank in front unless it is 0, the same
+// on every rank.
 absl::Status Agree(Communicator& communicator, const absl::Status& mine);
 
 // Marks an error that every rank has come to by itself, from the same data.
