@@ -217,7 +217,13 @@ void Complain(const absl::Status& status) {
 
 int RunRecipe(const RunOptions& options) {
   CatchInterrupts();
-  auto recipe = recipes::LoadRecipe(options.recipe, options.overrides);
+  auto loaded = recipes::LoadRecipeFile(options.recipe, options.overrides);
+  if (loaded.ok()) {
+    for (const recipes::Problem& note : loaded->notes) {
+      std::fprintf(stderr, "atoll run: note: %s\n", note.Text().c_str());
+    }
+  }
+  auto recipe = loaded.ok() ? recipes::RecipeOf(*std::move(loaded)) : loaded.status();
   absl::Status ready = recipe.ok() ? CheckMachine(*recipe) : recipe.status();
   absl::StatusOr<fs::path> trainer = FindTrainer();
   if (ready.ok() && !trainer.ok()) ready = trainer.status();

@@ -77,7 +77,7 @@ void JobState::Place(const std::vector<SiteId>& sites, int64_t now_ms, Effects& 
   if (stage_ != Stage::kQueued) return;
   stage_ = Stage::kOffered;
   offered_ms_ = now_ms;
-  reason_ = absl::StrCat("asks ", sites.size(), " sites");
+  reason_ = absl::StrCat("asks ", sites.size(), " sites to take part");
   uint32_t index = 0;
   for (SiteId site : sites) {
     Member& member = members_[site];

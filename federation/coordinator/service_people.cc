@@ -89,6 +89,7 @@ absl::Status Service::Watch(const grpc::ServerContext& context, const v1::WatchR
       // That the job is over is known a moment before the log says so: looked at once more.
       if (std::exchange(was_over, HasEnded(report.status()))) return absl::OkStatus();
     }
+    if (request.past_only()) return absl::OkStatus();
     for (const v1::JobEvent& event : news.progress) {
       if (!writer.Write(event)) return absl::CancelledError("the caller has gone");
     }

@@ -6,9 +6,8 @@
 #include "recipes/schema/loader.h"
 
 namespace atl::recipes {
-namespace {
 
-absl::StatusOr<Recipe> RecipeOrProblems(LoadResult result) {
+absl::StatusOr<Recipe> RecipeOf(LoadResult result) {
   if (result.problems.empty()) return std::move(result.recipe);
   std::string text;
   for (const Problem& problem : result.problems) {
@@ -16,8 +15,6 @@ absl::StatusOr<Recipe> RecipeOrProblems(LoadResult result) {
   }
   return absl::InvalidArgumentError(text);
 }
-
-}  // namespace
 
 std::string Problem::Text() const {
   return line > 0 ? absl::StrCat(file, ":", line, ": ", message)
@@ -42,11 +39,11 @@ absl::StatusOr<LoadResult> LoadRecipeFile(const std::filesystem::path& path,
 absl::StatusOr<Recipe> LoadRecipe(const std::filesystem::path& path,
                                   const std::vector<std::string>& overrides) {
   ATOLL_ASSIGN_OR_RETURN(LoadResult result, LoadRecipeFile(path, overrides));
-  return RecipeOrProblems(std::move(result));
+  return RecipeOf(std::move(result));
 }
 
 absl::StatusOr<Recipe> ParseRecipe(std::string_view text, const std::string& file_name) {
-  return RecipeOrProblems(LoadRecipeText(text, file_name));
+  return RecipeOf(LoadRecipeText(text, file_name));
 }
 
 }  // namespace atl::recipes

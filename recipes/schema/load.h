@@ -45,6 +45,9 @@ LoadResult LoadRecipeText(std::string_view text, const std::string& file_name,
 absl::StatusOr<LoadResult> LoadRecipeFile(const std::filesystem::path& path,
                                           const std::vector<std::string>& overrides = {});
 
+// The recipe, or INVALID_ARGUMENT with one line a problem.
+absl::StatusOr<Recipe> RecipeOf(LoadResult result);
+
 // NOT_FOUND / PERMISSION_DENIED for the file; INVALID_ARGUMENT with one line a problem.
 absl::StatusOr<Recipe> LoadRecipe(const std::filesystem::path& path,
                                   const std::vector<std::string>& overrides = {});
