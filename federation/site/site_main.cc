@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <mutex>
 #include <system_error>
 #include <thread>
 
@@ -108,11 +109,28 @@ absl::StatusOr<SiteOptions> Complete(SiteOptions options) {
 absl::Status Serve(const SiteOptions& given) {
   ATOLL_ASSIGN_OR_RETURN(const SiteOptions options, Complete(given));
   ATOLL_RETURN_IF_ERROR(InitLogging(options.log));
+  // Signals are caught from before the agent begins until it has cleaned up after itself: whoever
+  // stops it may say so twice.
+  std::mutex mutex;
+  Agent* running = nullptr;
+  bool stop = false;
+  SignalWatch watch([&] {
+    std::lock_guard lock(mutex);
+    stop = true;
+    if (running != nullptr) running->RequestStop();
+  });
   MpirunLauncher launcher;
   ATOLL_ASSIGN_OR_RETURN(const std::unique_ptr<Agent> agent,
                          Agent::Create(options, launcher, RealClock()));
-  SignalWatch watch([&] { agent->RequestStop(); });
-  return agent->Run();
+  {
+    std::lock_guard lock(mutex);
+    running = agent.get();
+    if (stop) agent->RequestStop();
+  }
+  const absl::Status status = agent->Run();
+  std::lock_guard lock(mutex);
+  running = nullptr;
+  return status;
 }
 
 }  // namespace

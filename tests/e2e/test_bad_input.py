@@ -138,20 +138,23 @@ class BadInputTest(EndToEnd):
             self.assert_no_crash(err)
 
     def test_a_full_disk(self):
-        os.makedirs(self.runs)
-        # Room for the first files, not for the run.
-        mounted = mount("tmpfs", self.runs, "size=300k")
-        limit = None if mounted else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        try:
-            code, out, err = self.run_quick("--set", "model.hidden=[256]", timeout_s=90, preexec_fn=limit)
-            self.assertEqual(code, 1, out + err)
-            self.assertEqual(out.count("complete"), 0)
-            self.assertRegex(out + err, r"[Nn]o space left|[Dd]isk( is)? full|File too large")
-            self.assert_no_crash(err)
-            left = [name for _, _, names in os.walk(self.runs) for name in names]
-            self.assertEqual([n for n in left if ".tmp" in n or n == "model.safetensors"], [])
-        finally:
-            unmount(self.runs)
+        # Room for the first files; room for the coordinator and not for the sites.
+        for size in (300_000, 2_500_000):
+            with self.subTest(size=size):
+                self.runs = os.path.join(self.folder, f"runs-{size}")
+                os.makedirs(self.runs)
+                mounted = mount("tmpfs", self.runs, f"size={size}")
+                limit = None if mounted else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (size // 3,))
+                try:
+                    code, out, err = self.run_quick("--set", "model.hidden=[256]", timeout_s=90, preexec_fn=limit)
+                    self.assertEqual(code, 1, out + err)
+                    self.assertNotIn("complete", out)
+                    self.assertRegex(out + err, r"[Nn]o space left|File too large")
+                    self.assert_no_crash(err)
+                    left = [name for _, _, names in os.walk(self.runs) for name in names]
+                    self.assertEqual([n for n in left if ".tmp" in n or n == "model.safetensors"], [])
+                finally:
+                    unmount(self.runs)
 
     def test_json_stays_json_when_it_fails(self):
         code, out, err = self.run_quick("--json", "--set", "data.folder=/nonexistent")

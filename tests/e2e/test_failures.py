@@ -1,5 +1,6 @@
 """What a run does when processes are killed, stopped or interrupted: it goes on without them, or says why it cannot,
 and leaves nothing behind."""
+import json
 import os
 import re
 import signal
@@ -181,6 +182,29 @@ class FailureTest(EndToEnd):
         self.assertRegex(out, r"status +cancelled")
         self.assertFalse(os.path.exists(os.path.join(folder, "model.safetensors")))
         self.assertEqual(sorted(set(os.listdir(folder)) - {"metrics.jsonl"}), ["logs", "recipe.yaml", "summary.json"])
+        self.assert_nothing_half_written(folder)
+
+    def test_ctrl_c_while_the_coordinator_hangs(self):
+        run, folder, pids = self.start_four()
+        with open(os.path.join(folder, "processes.json")) as f:
+            coordinator = json.load(f)["coordinator"]
+        kill(coordinator, signal.SIGSTOP)
+        kill(run.pid, signal.SIGINT)
+        pressed = time.monotonic()
+        code, out, err = self.finish(run, 20)
+        self.assertLess(time.monotonic() - pressed, 5 * SLOW)
+        self.assertEqual(code, 130, out + err)
+        self.assertEqual(processes_of(self.id), {})
+        self.assert_nothing_half_written(folder)
+
+    def test_the_coordinator_of_a_run_is_killed(self):
+        run, folder, pids = self.start_four()
+        with open(os.path.join(folder, "processes.json")) as f:
+            kill(json.load(f)["coordinator"], signal.SIGKILL)
+        code, out, err = self.finish(run, 30)
+        self.assertEqual(code, 1, out + err)
+        self.assertRegex(err, r"^atoll run: .*coordinator")
+        self.assertEqual(processes_of(self.id), {})
         self.assert_nothing_half_written(folder)
 
     def test_ctrl_c_during_start_up(self):

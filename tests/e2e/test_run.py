@@ -16,7 +16,7 @@ parameters:
   model: {kind: cnn, channels: [6, 16]}
   data: {dataset: fashion-mnist, limit: 4000, partition: {kind: dirichlet, alpha: 0.5}}
   site: {count: 3, ranks: 2}
-  train: {optimizer: {kind: sgd, lr: 0.05, momentum: 0.9}, batch_size: 32}
+  train: {optimizer: {kind: sgd, lr: 0.05, momentum: 0.9}, batch_size: 32, local_epochs: 3}
   federation: {rounds: 2, weight_max: 2000}
 """
 
@@ -72,6 +72,48 @@ class RunTest(EndToEnd):
         self.assertEqual([s["secure_aggregation"]["enabled"] for s in summaries], [True, False])
         self.assertEqual([r["loss"] for r in summaries[0]["rounds"]], [r["loss"] for r in summaries[1]["rounds"]])
         self.assertTrue(models[0] == models[1], "the two models differ")
+
+
+class OtherTerminalTest(EndToEnd):
+    """A run that is looked at, added to and ended from another terminal."""
+
+    def test_status_logs_submit_and_cancel(self):
+        # A long name: its sites' sockets have to lie elsewhere, and must be gone at the end, too.
+        recipe = self.recipe(SMALL_CNN.replace("small-cnn", "a-run-with-" + "quite-" * 10 + "a-long-name"))
+        run = self.start_run(recipe, "--set", "federation.rounds=1000", "--set", "model.kind=mlp", "--set",
+                             "data.evaluate=false", "--set", "site.ranks=1")
+        self.wait_for_output(run, r"round +1/1000 ", 60)
+        # Where the tests' commands run, the newest live run under runs/ is meant.
+        code, out, err = self.atoll("status")
+        self.assertEqual(code, 0, err)
+        self.assertRegex(out, r"(?m)^1 +running +\d+/1000 +a-run-with")
+        self.assertRegex(out, r"(?m)^2 +site-2 +site +yes .* 1$")
+        code, out, err = self.atoll("logs", "--run", self.run_folder())
+        self.assertEqual(code, 0, err)
+        self.assertRegex(out, r"round +1/1000 ")
+        code, out, err = self.atoll("submit", recipe)
+        self.assertEqual((code, out), (0, "2\n"), err)
+        follower = self.start("logs", "-f", "1")
+        self.wait_for_output(follower, r"round +1/1000 ", 30)
+        code, out, err = self.atoll("cancel", "1", "--run", self.runs)
+        self.assertEqual(code, 0, err)
+        code, out, err = self.finish(run, 30)
+        self.assertEqual(code, 1, out + err)
+        self.assertRegex(out, r"status +cancelled: ")
+        self.assertEqual(self.summary(self.run_folder())["status"], "cancelled")
+        self.assertEqual(self.finish(follower, 20)[0], 0)
+        code, out, err = self.atoll("status", "--run", self.runs)
+        self.assertEqual(code, 1, out + err)
+
+    def test_a_terminal_shows_a_live_line_a_site(self):
+        run = self.start_run(os.path.join(CATALOG, "quick.yaml"), terminal=True)
+        code, out, err = self.finish(run, 60)
+        self.assertEqual(code, 0, out + err)
+        for site in ("site-1", "site-2", "site-3"):
+            self.assertRegex(out, site + r"  round \d  train")
+        self.assertIn("\x1b[", out)
+        self.assertRegex(out, r"round 2/2  3 sites  loss \d\.\d{4}  accuracy 0\.\d{4}  test 0\.\d{4}  up ")
+        self.assertRegex(out, r"status +complete")
 
 
 if __name__ == "__main__":
