@@ -1,4 +1,5 @@
-// The coordinator's side: what it refuses from sites, whom it names, and that it may be told anything twice.
+// The coordinator's side: what it refuses from sites, whom it names, and that it may be told
+// anything twice.
 #include "federation/secagg/coordinator_slot.h"
 
 #include <gtest/gtest.h>
@@ -16,20 +17,21 @@ namespace {
 class Coordinator : public ::testing::Test {
  protected:
   Signature Forge(uint32_t id, std::string_view label, ByteView body) {
-    return SignBody(CheapSuite(), federation_.site(id).identity.seed, federation_.session, label, body);
+    return SignBody(CheapSuite(), federation_.site(id).identity.seed, federation_.session, label,
+                    body);
   }
   ShareReceipt Complain(uint32_t holder, std::vector<uint32_t> accused) {
     ShareReceipt receipt;
     receipt.holder = SiteId(holder);
     for (uint32_t id : accused) receipt.complaints.push_back(SiteId(id));
-    receipt.signature = Forge(
-        holder, kReceiptLabel, ReceiptBody(receipt.holder, HashOf(federation_.u0), receipt.complaints));
+    receipt.signature =
+        Forge(holder, kReceiptLabel,
+              ReceiptBody(receipt.holder, HashOf(federation_.u0), receipt.complaints));
     return receipt;
   }
   Digest Context() { return ContextOf(HashOf(federation_.manifest), IdsOf(federation_.u2)); }
   void Resign(UnmaskAnswer& answer) {
-    answer.signature =
-        Forge(answer.id.value(), kUnmaskLabel, UnmaskBody(Context(), answer.items));
+    answer.signature = Forge(answer.id.value(), kUnmaskLabel, UnmaskBody(Context(), answer.items));
   }
 
   Federation federation_{{.sites = 5, .seed = 51}};  // 3, 8, 13, 18, 23; t = 4
@@ -38,7 +40,8 @@ class Coordinator : public ::testing::Test {
 
 void ExpectError(const absl::Status& status, absl::StatusCode code, std::string_view why) {
   EXPECT_EQ(status.code(), code) << status;
-  EXPECT_NE(std::string(status.message()).find(why), std::string::npos) << status << " lacks: " << why;
+  EXPECT_NE(std::string(status.message()).find(why), std::string::npos)
+      << status << " lacks: " << why;
 }
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
@@ -193,31 +196,38 @@ TEST_F(Coordinator, ReceiptsAreChecked) {
 TEST_F(Coordinator, OneComplaintRemovesTheAccused) {
   ASSERT_EQ(federation_.RunUntil(Step::kReceipt), absl::OkStatus());
   for (uint32_t id : {3, 8, 13, 18, 23}) {
-    ASSERT_EQ(slot_.AddReceipt(Complain(id, id == 23 ? std::vector<uint32_t>{8} : std::vector<uint32_t>{})),
+    ASSERT_EQ(slot_.AddReceipt(
+                  Complain(id, id == 23 ? std::vector<uint32_t>{8} : std::vector<uint32_t>{})),
               absl::OkStatus());
   }
-  EXPECT_EQ(*slot_.CloseShares(3), (std::vector<SiteId>{SiteId(3), SiteId(13), SiteId(18), SiteId(23)}));
+  EXPECT_EQ(*slot_.CloseShares(3),
+            (std::vector<SiteId>{SiteId(3), SiteId(13), SiteId(18), SiteId(23)}));
 }
 
 TEST_F(Coordinator, ADealerThatAllAccuseGoes) {
   ASSERT_EQ(federation_.RunUntil(Step::kReceipt), absl::OkStatus());
   for (uint32_t id : {3, 8, 13, 18, 23}) {
-    ASSERT_EQ(slot_.AddReceipt(Complain(id, id == 3 ? std::vector<uint32_t>{} : std::vector<uint32_t>{3})),
+    ASSERT_EQ(slot_.AddReceipt(
+                  Complain(id, id == 3 ? std::vector<uint32_t>{} : std::vector<uint32_t>{3})),
               absl::OkStatus());
   }
-  EXPECT_EQ(*slot_.CloseShares(3), (std::vector<SiteId>{SiteId(8), SiteId(13), SiteId(18), SiteId(23)}));
+  EXPECT_EQ(*slot_.CloseShares(3),
+            (std::vector<SiteId>{SiteId(8), SiteId(13), SiteId(18), SiteId(23)}));
 }
 
 TEST_F(Coordinator, ALiarThatAccusesAllGoesItself) {
   ASSERT_EQ(federation_.RunUntil(Step::kReceipt), absl::OkStatus());
-  for (uint32_t id : {3, 8, 13, 18}) ASSERT_EQ(slot_.AddReceipt(Complain(id, {})), absl::OkStatus());
+  for (uint32_t id : {3, 8, 13, 18})
+    ASSERT_EQ(slot_.AddReceipt(Complain(id, {})), absl::OkStatus());
   ASSERT_EQ(slot_.AddReceipt(Complain(23, {3, 8, 13, 18})), absl::OkStatus());
-  EXPECT_EQ(*slot_.CloseShares(3), (std::vector<SiteId>{SiteId(3), SiteId(8), SiteId(13), SiteId(18)}));
+  EXPECT_EQ(*slot_.CloseShares(3),
+            (std::vector<SiteId>{SiteId(3), SiteId(8), SiteId(13), SiteId(18)}));
 }
 
 TEST_F(Coordinator, TooManyComplaintsAbort) {
   ASSERT_EQ(federation_.RunUntil(Step::kReceipt), absl::OkStatus());
-  for (uint32_t id : {3, 13, 18}) ASSERT_EQ(slot_.AddReceipt(Complain(id, {8, 23})), absl::OkStatus());
+  for (uint32_t id : {3, 13, 18})
+    ASSERT_EQ(slot_.AddReceipt(Complain(id, {8, 23})), absl::OkStatus());
   for (uint32_t id : {8, 23}) ASSERT_EQ(slot_.AddReceipt(Complain(id, {})), absl::OkStatus());
   ExpectError(slot_.CloseShares(3).status(), absl::StatusCode::kAborted,
               "U1: 3 of 5 sites are left, 4 are needed (threshold 4, minimum cohort 3)");
@@ -337,7 +347,8 @@ TEST_F(Coordinator, Case13AHolderThatSendsAWrongShareIsNamed) {
 }
 
 TEST_F(Coordinator, Case13ADealerOfAnotherSecretIsNamed) {
-  // Site 13 deals well-formed shares, truly hashed and sealed, of a secret that is not the committed one.
+  // Site 13 deals well-formed shares, truly hashed and sealed, of a secret that is not the
+  // committed one.
   for (ShareKind kind : {ShareKind::kSelf, ShareKind::kMaskKey}) {
     Federation federation({.sites = 5, .seed = 52});
     if (kind == ShareKind::kMaskKey) federation.site(13).drops_at = Step::kUpload;
@@ -354,8 +365,8 @@ TEST_F(Coordinator, Case13ADealerOfAnotherSecretIsNamed) {
     bundle.dealer = SiteId(13);
     for (size_t rank = 0; rank < 5; ++rank) {
       const PreKeyRecord& holder = federation.u0.records[rank];
-      bundle.mask_share_hashes.push_back(ShareHash(federation.session, ShareKind::kMaskKey, SiteId(13),
-                                                   holder.id, mask_shares[rank]));
+      bundle.mask_share_hashes.push_back(ShareHash(federation.session, ShareKind::kMaskKey,
+                                                   SiteId(13), holder.id, mask_shares[rank]));
       bundle.b_share_hashes.push_back(
           ShareHash(federation.session, ShareKind::kSelf, SiteId(13), holder.id, b_shares[rank]));
       if (holder.id == SiteId(13)) {
@@ -365,9 +376,9 @@ TEST_F(Coordinator, Case13ADealerOfAnotherSecretIsNamed) {
       const Secret32 agreed = *suite.Agree(enc, holder.enc_key);
       const Bytes plaintext =
           ByteWriter().Raw(mask_shares[rank].span()).Raw(b_shares[rank].span()).bytes();
-      bundle.envelopes.push_back(
-          suite.SealOnce(EnvelopeKey(suite, agreed, pre_keys, SiteId(13), holder.id),
-                         EnvelopeBinding(federation.session, SiteId(13), holder.id, 4, pre_keys), plaintext));
+      bundle.envelopes.push_back(suite.SealOnce(
+          EnvelopeKey(suite, agreed, pre_keys, SiteId(13), holder.id),
+          EnvelopeBinding(federation.session, SiteId(13), holder.id, 4, pre_keys), plaintext));
     }
     bundle.signature = SignBody(
         suite, liar.identity.seed, federation.session, kSharesLabel,
@@ -407,7 +418,8 @@ TEST_F(Coordinator, ReplayingTheSameMessagesGivesTheSameState) {
   }
   ASSERT_TRUE(again.CloseShares(3).ok());
   EXPECT_EQ(Encode(*again.OpenRound(federation_.DraftManifest())), Encode(federation_.manifest));
-  for (const Ready& ready : federation_.u2.members) ASSERT_EQ(again.AddReady(ready), absl::OkStatus());
+  for (const Ready& ready : federation_.u2.members)
+    ASSERT_EQ(again.AddReady(ready), absl::OkStatus());
   EXPECT_EQ(Encode(*again.CloseReady(3)), Encode(federation_.u2));
   for (const Commit& commit : federation_.u3.members) {
     ASSERT_EQ(again.AddCommit(commit), absl::OkStatus());
@@ -419,7 +431,8 @@ TEST_F(Coordinator, ReplayingTheSameMessagesGivesTheSameState) {
   }
   EXPECT_EQ(Encode(*again.CloseSurvivors()), Encode(federation_.request));
   for (uint32_t id : {3, 8, 13, 23}) {
-    ASSERT_EQ(again.AddAnswer(*federation_.site(id).slot->Unmask(federation_.request)), absl::OkStatus());
+    ASSERT_EQ(again.AddAnswer(*federation_.site(id).slot->Unmask(federation_.request)),
+              absl::OkStatus());
   }
   const auto one = *slot_.StreamsToRemove(), other = *again.StreamsToRemove();
   ASSERT_EQ(one.size(), other.size());
@@ -433,11 +446,14 @@ TEST_F(Coordinator, AnySubsetOfTAnswersGivesTheSameStreams) {
   federation_.site(18).drops_at = Step::kUpload;
   ASSERT_EQ(federation_.RunUntil(Step::kAnswer), absl::OkStatus());
   for (uint32_t id : {3, 8, 13}) {
-    ASSERT_EQ(slot_.AddAnswer(*federation_.site(id).slot->Unmask(federation_.request)), absl::OkStatus());
+    ASSERT_EQ(slot_.AddAnswer(*federation_.site(id).slot->Unmask(federation_.request)),
+              absl::OkStatus());
   }
   EXPECT_FALSE(slot_.CanUnmask());
-  ExpectError(slot_.StreamsToRemove().status(), absl::StatusCode::kAborted, "3 of 5 sites are left, 4 are");
-  ASSERT_EQ(slot_.AddAnswer(*federation_.site(23).slot->Unmask(federation_.request)), absl::OkStatus());
+  ExpectError(slot_.StreamsToRemove().status(), absl::StatusCode::kAborted,
+              "3 of 5 sites are left, 4 are");
+  ASSERT_EQ(slot_.AddAnswer(*federation_.site(23).slot->Unmask(federation_.request)),
+            absl::OkStatus());
   EXPECT_TRUE(slot_.CanUnmask());
   EXPECT_EQ(*federation_.Sum(), federation_.ExpectedSum());
 }

@@ -1,4 +1,5 @@
-// The masks: cancel to the bit for every width, chunking and order; bound to the context; no stream used twice.
+// The masks: cancel to the bit for every width, chunking and order; bound to the context; no stream
+// used twice.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -35,13 +36,15 @@ std::map<SiteId, std::vector<MaskStream>> AllStreams(Federation& federation) {
 }
 
 TEST(Masks, ChunkingAndOrderOfKeysGiveTheSameBytesForEveryLane) {
-  for (kernels::MaskCipher cipher : {kernels::MaskCipher::kAes256Ctr, kernels::MaskCipher::kChaCha20}) {
+  for (kernels::MaskCipher cipher :
+       {kernels::MaskCipher::kAes256Ctr, kernels::MaskCipher::kChaCha20}) {
     Federation federation({.sites = 4, .seed = 2, .cipher = cipher});
     auto streams = AllStreams(federation);
     const TestSite& site = federation.site(8);
     const Bytes whole = MaskVector(federation.segments(), site.values, streams[SiteId(8)], cipher);
     for (uint64_t range : {1, 2, 3, 5, 7, 16, 31}) {
-      EXPECT_EQ(MaskVector(federation.segments(), site.values, streams[SiteId(8)], cipher, range), whole)
+      EXPECT_EQ(MaskVector(federation.segments(), site.values, streams[SiteId(8)], cipher, range),
+                whole)
           << range;
     }
     std::reverse(streams[SiteId(8)].begin(), streams[SiteId(8)].end());
@@ -83,8 +86,10 @@ TEST(Masks, ThreadsSumChunksAsOneDoes) {
   const auto sum_of = [&](uint32_t k) {
     ChunkSummer summer = *ChunkSummer::Create(layout, k);
     for (auto& [id, site] : federation.sites()) {
-      EXPECT_EQ(summer.Add(ByteView(site->upload).subspan(summer.chunk().byte_offset, summer.chunk().bytes)),
-                absl::OkStatus());
+      EXPECT_EQ(
+          summer.Add(
+              ByteView(site->upload).subspan(summer.chunk().byte_offset, summer.chunk().bytes)),
+          absl::OkStatus());
     }
     return summer.Finish(streams, options.cipher);
   };
@@ -174,7 +179,9 @@ TEST(MaskKeys, DependOnEveryInput) {
     EXPECT_TRUE(keys.insert(Plain(key)).second) << "the key of other inputs";
   };
   const auto pair = [&](const Digest& c, const PairEnd& a, const PairEnd& b, uint32_t segment,
-                        uint32_t lanes) { return PairStreamKey(suite, agreed, c, a, b, segment, lanes); };
+                        uint32_t lanes) {
+    return PairStreamKey(suite, agreed, c, a, b, segment, lanes);
+  };
   add(pair(ctx, one, other, 0, 16));
   EXPECT_EQ(pair(ctx, other, one, 0, 16), pair(ctx, one, other, 0, 16)) << "whichever end asks";
   for (uint32_t bit = 0; bit < 256; ++bit) {
@@ -231,7 +238,8 @@ TEST(Binding, EveryBitOfTheManifestIsRefusedOrGivesOtherMasks) {
   const Bytes record = *site.journal.durable();
   std::vector<Ready> others;
   for (uint32_t id : {8, 13, 18}) {
-    others.push_back(*federation.site(id).slot->SignReady(federation.manifest, federation.expected));
+    others.push_back(
+        *federation.site(id).slot->SignReady(federation.manifest, federation.expected));
   }
   const Bytes encoded = Encode(federation.manifest);
   int refused = 0, outvoted = 0;
@@ -241,16 +249,19 @@ TEST(Binding, EveryBitOfTheManifestIsRefusedOrGivesOtherMasks) {
     const auto manifest = Decode<Manifest>(bytes);
     MemoryJournal journal;
     SiteSlot slot = *SiteSlot::Restore(site.identity, record, journal);
-    const auto ready = manifest.ok() ? slot.SignReady(*manifest, federation.expected) : manifest.status();
+    const auto ready =
+        manifest.ok() ? slot.SignReady(*manifest, federation.expected) : manifest.status();
     if (!ready.ok()) {
       ++refused;
       continue;
     }
-    // A field that the site leaves to the coordinator. Its word counts nowhere, and the others' not with it.
+    // A field that the site leaves to the coordinator. Its word counts nowhere, and the others' not
+    // with it.
     EXPECT_TRUE(absl::IsUnauthenticated(federation.coordinator->AddReady(*ready))) << bit;
     CohortSet u2{{*ready, others[0], others[1], others[2]}};
     EXPECT_TRUE(absl::IsUnauthenticated(slot.EnterContext(u2).status())) << bit;
-    EXPECT_NE(ContextOf(HashOf(*manifest), IdsOf(u2)), ContextOf(HashOf(federation.manifest), IdsOf(u2)));
+    EXPECT_NE(ContextOf(HashOf(*manifest), IdsOf(u2)),
+              ContextOf(HashOf(federation.manifest), IdsOf(u2)));
     ++outvoted;
   }
   EXPECT_GT(refused, 1000);
@@ -258,7 +269,8 @@ TEST(Binding, EveryBitOfTheManifestIsRefusedOrGivesOtherMasks) {
 }
 
 TEST(Binding, OneSiteInAnotherContextLeavesNoise) {
-  // What the signatures forbid, done by force: site 3 masks under a context with one site fewer in U2.
+  // What the signatures forbid, done by force: site 3 masks under a context with one site fewer in
+  // U2.
   Federation federation({.sites = 4, .seed = 10});
   ASSERT_EQ(federation.RunUntil(Step::kCommit), absl::OkStatus());
   MemoryJournal journal;
@@ -276,7 +288,8 @@ TEST(Binding, OneSiteInAnotherContextLeavesNoise) {
   const auto expected = federation.ExpectedSum();
   for (size_t s = 0; s < noise.size(); ++s) {
     if (federation.segments()[s].sum_bits < 16) continue;
-    for (size_t e = 0; e < noise[s].size(); ++e) EXPECT_NE(noise[s][e], expected[s][e]) << s << " " << e;
+    for (size_t e = 0; e < noise[s].size(); ++e)
+      EXPECT_NE(noise[s][e], expected[s][e]) << s << " " << e;
   }
 }
 
@@ -301,8 +314,8 @@ TEST(Binding, AMissingSelfOrPairMaskLeavesNoise) {
 }
 
 TEST(Masks, WhatASiteSendsIsUniform) {
-  // Chi-square over the bytes of packed vectors whose values are all equal; fixed seeds. 255 degrees of freedom: mean 255,
-  // standard deviation 22.6; p < 1e-9 lies beyond 410.
+  // Chi-square over the bytes of packed vectors whose values are all equal; fixed seeds. 255
+  // degrees of freedom: mean 255, standard deviation 22.6; p < 1e-9 lies beyond 410.
   for (uint32_t bits : {8, 16, 32, 64}) {
     FederationOptions options{.sites = 3, .seed = 12};
     options.segments = {{1 << 15, bits - 2, bits, 1.0}};
