@@ -13,7 +13,9 @@ namespace atl::coordinator {
 // stopped and the server is shut down.
 class Service final : public v1::Coordinator::Service {
  public:
-  explicit Service(Coordinator& coordinator) : coordinator_(coordinator) {}
+  // A vector may be announced this long before its commit has been taken from the control stream.
+  explicit Service(Coordinator& coordinator, int commit_timeout_ms = 10'000)
+      : coordinator_(coordinator), commit_timeout_ms_(commit_timeout_ms) {}
 
   // Challenge, Hello, Welcome, then messages both ways. FAILED_PRECONDITION for another protocol
   // version, PERMISSION_DENIED for a site outside the roster or an evaluator from another machine,
@@ -59,6 +61,7 @@ class Service final : public v1::Coordinator::Service {
                      grpc::ServerWriter<v1::JobEvent>& writer);
 
   Coordinator& coordinator_;
+  const int commit_timeout_ms_;
   std::atomic<int> blob_uploads_ = 0;
 };
 

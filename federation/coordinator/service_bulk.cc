@@ -12,8 +12,7 @@
 namespace atl::coordinator {
 namespace {
 
-constexpr int kBlobUploadsMax = 4;        // at once
-constexpr int kCommitTimeoutMs = 10'000;  // for a commit that is on its way on the control stream
+constexpr int kBlobUploadsMax = 4;  // at once
 constexpr uint32_t kDigestsPerMessage = 1 << 17;
 
 absl::StatusOr<Digest> DigestOf(const std::string& bytes, const char* what) {
@@ -131,7 +130,7 @@ absl::Status Service::TakeVector(grpc::ServerReaderWriter<v1::VectorAck, v1::Vec
   if (!stream.Read(&message)) return absl::InvalidArgumentError("vector: nothing was sent");
   const store::VectorId id{JobId(message.job_id()), RoundId(message.round()),
                            SlotId(message.slot()), SiteId(message.site_id())};
-  const std::shared_ptr<Admission> admission = coordinator_.uploads().Find(id, kCommitTimeoutMs);
+  const std::shared_ptr<Admission> admission = coordinator_.uploads().Find(id, commit_timeout_ms_);
   if (admission == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("vector of site ", message.site_id(), ", job ", message.job_id(), ", round ",
