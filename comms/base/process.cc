@@ -32,6 +32,8 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+constexpr const char* kDefaultPath = "/usr/bin:/bin";
+
 std::string Reason(int error) { return std::generic_category().message(error); }
 
 // What the child tells its parent when it cannot become the program.
@@ -205,7 +207,7 @@ absl::StatusOr<Process> Process::Start(const ProcessOptions& options) {
   const auto path = environment.find("PATH");
 
   ChildPlan plan;
-  plan.program = FindProgram(name, path == environment.end() ? "/usr/bin:/bin" : path->second);
+  plan.program = FindProgram(name, path == environment.end() ? kDefaultPath : path->second);
   if (plan.program.empty()) {
     return absl::NotFoundError(name.find('/') != std::string::npos
                                    ? absl::StrCat(name, ": there is no such program")
@@ -318,6 +320,11 @@ void Process::Stop(int grace_ms) {
     reaped = waitpid(pid_, &status, 0);
   } while (reaped < 0 && errno == EINTR);
   exit_code_ = reaped == pid_ ? ExitCode(status) : 128 + SIGKILL;
+}
+
+bool ProgramExists(const std::string& name) {
+  const char* const path = std::getenv("PATH");
+  return !FindProgram(name, path == nullptr ? kDefaultPath : path).empty();
 }
 
 void BecomeSubreaper() { prctl(PR_SET_CHILD_SUBREAPER, 1); }

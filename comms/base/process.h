@@ -47,6 +47,8 @@ class Process {
   std::optional<int> exit_code_;
 };
 
+// Whether Process::Start would find the program.
+bool ProgramExists(const std::string& name);
 // Makes this process adopt orphaned grandchildren (PR_SET_CHILD_SUBREAPER).
 void BecomeSubreaper();
 // Ids of all live descendants of this process.

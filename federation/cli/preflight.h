@@ -17,8 +17,8 @@ std::filesystem::path OwnPath();
 // mpirun in PATH, the recipe's data set there. NOT_FOUND with what to install or set.
 absl::Status CheckMachine(const recipes::Recipe& recipe);
 
-// Makes `parent`/<name>-<id>, absolute. The id is time and randomness: 20261122-153000-1f2e.
-// PERMISSION_DENIED and the like name the folder and the reason.
+// Makes `parent`/<name>-<id>, absolute. PERMISSION_DENIED and the like name the folder and the
+// reason.
 absl::StatusOr<std::filesystem::path> MakeRunFolder(const std::string& parent,
                                                     const std::string& name);
 

@@ -3,10 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <system_error>
 
-#include "absl/strings/str_split.h"
 #include "comms/base/files.h"
 #include "comms/base/status.h"
 
@@ -18,14 +16,6 @@ namespace fs = std::filesystem;
 bool IsProgram(const fs::path& path) {
   std::error_code error;
   return fs::is_regular_file(path, error) && access(path.c_str(), X_OK) == 0;
-}
-
-bool IsInPath(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  for (const absl::string_view folder : absl::StrSplit(path == nullptr ? "" : path, ':')) {
-    if (IsProgram(fs::path(std::string(folder)) / name)) return true;
-  }
-  return false;
 }
 
 class MpirunTrainer : public RunningTrainer {
@@ -70,7 +60,7 @@ ProcessOptions MpirunOptions(const LaunchSpec& spec) {
 }
 
 absl::Status MpirunLauncher::Check(const fs::path& trainer) const {
-  if (!IsInPath("mpirun")) {
+  if (!ProgramExists("mpirun")) {
     return absl::NotFoundError("mpirun is not in PATH: apt install openmpi-bin");
   }
   if (!IsProgram(trainer)) {

@@ -1,40 +1,17 @@
 #include "trainer/modes/results.h"
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 
 #include "comms/base/clock.h"
 #include "comms/base/files.h"
-#include "comms/base/random.h"
 #include "comms/base/status.h"
 #include "nlohmann/json.hpp"
 #include "recipes/schema/load.h"
+#include "recipes/schema/run_name.h"
 #include "trainer/export/model_folder.h"
 
 namespace atl::trainer {
 namespace {
-
-// "20261122-154301-9f3a".
-std::string NewId() {
-  std::string id;
-  for (char c : FormatUtc(RealClock().UnixMs()).substr(0, 19)) {
-    if (c == 'T') id += '-';
-    if (std::isdigit(static_cast<unsigned char>(c))) id += c;
-  }
-  std::array<uint8_t, 2> tail;
-  SystemRandom().Fill(tail);
-  return id + "-" + Hex(tail);
-}
-
-std::string SafeName(std::string name) {
-  for (char& c : name) {
-    bool safe = std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.';
-    if (!safe) c = '-';
-  }
-  if (name.empty() || name[0] == '.') name.insert(0, "run");
-  return name.substr(0, 100);
-}
 
 const Metrics& Judged(const EpochResult& result) {
   return result.test ? *result.test : result.train;
@@ -45,9 +22,9 @@ const Metrics& Judged(const EpochResult& result) {
 absl::StatusOr<Results> Results::Create(const recipes::Recipe& recipe, const std::string& out) {
   Results results;
   results.recipe_ = recipe;
-  results.folder_ = out.empty() ? std::filesystem::path(recipe.output_folder) /
-                                      absl::StrCat(SafeName(recipe.name), "-", NewId())
-                                : std::filesystem::path(out);
+  results.folder_ =
+      out.empty() ? std::filesystem::path(recipe.output_folder) / recipes::NewRunName(recipe.name)
+                  : std::filesystem::path(out);
   ATOLL_RETURN_IF_ERROR(MakeFolder(results.folder_));
   ATOLL_RETURN_IF_ERROR(
       WriteFileAtomic(results.folder_ / "recipe.yaml", AsBytes(recipes::ToYaml(recipe))));
