@@ -1,7 +1,8 @@
 // Key streams added to lanes: the arithmetic of secure aggregation.
 //
-// Element e of a segment with lanes of L bytes takes bytes [eL, eL + L) of the stream, little-endian. AES-256-CTR: block
-// b = floor(eL / 16), counter block = b as a 128-bit big-endian number. Any range can be made by any thread or rank.
+// Element e of a segment with lanes of L bytes takes bytes [eL, eL + L) of the stream,
+// little-endian. AES-256-CTR: block b = floor(eL / 16), counter block = b as a 128-bit big-endian
+// number. Any range can be made by any thread or rank.
 #pragma once
 
 #include <array>
@@ -21,9 +22,10 @@ enum class MaskCipher : uint8_t { kAes256Ctr = 1, kChaCha20 = 2 };
 //   lanes: elements * lane_bytes bytes, little-endian lanes, aligned to lane_bytes
 //   first_element: index in the segment of lanes[0]
 //   lane_bytes: 1, 2, 4 or 8
-// The fastest implementation this CPU has is used; all give the same bytes. The keys' expanded schedules are wiped.
-void AddMasks(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t first_element, std::span<const MaskKey> keys,
-              MaskCipher cipher = MaskCipher::kAes256Ctr);
+// The fastest implementation this CPU has is used; all give the same bytes. The keys' expanded
+// schedules are wiped.
+void AddMasks(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t first_element,
+              std::span<const MaskKey> keys, MaskCipher cipher = MaskCipher::kAes256Ctr);
 
 // Name of the implementation AddMasks uses here: "vaes512", "aesni", "scalar"...
 const char* MaskKernelName(MaskCipher cipher = MaskCipher::kAes256Ctr);

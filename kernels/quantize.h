@@ -18,20 +18,26 @@ struct QuantizeOptions {
   double factor = 1.0;      // clip factor times weight a_i; times the segment's scale
   int64_t bound = 0;        // B: |q| <= B; what would be over is saturated and counted
   uint32_t lane_bytes = 4;  // of the output
-  std::array<uint8_t, 32> rounding_key{};  // stochastic rounding draws its bits from AES-256-CTR under this key...
-  uint64_t first_element = 0;              // ...at the element's index, so that any split into ranges rounds the same
+  std::array<uint8_t, 32>
+      rounding_key{};  // stochastic rounding draws its bits from AES-256-CTR under this key...
+  uint64_t first_element =
+      0;  // ...at the element's index, so that any split into ranges rounds the same
 };
 
-// q = floor(x * factor + u), u uniform in [0, 1): E[q] = x * factor. Writes two's complement lanes (mod 2^(8 L)).
-// lanes: values.size() * lane_bytes bytes. Returns the number of saturated values. NaN saturates to 0 and counts.
-uint64_t QuantizeStochastic(std::span<const float> values, const QuantizeOptions& options, std::span<uint8_t> lanes);
+// q = floor(x * factor + u), u uniform in [0, 1): E[q] = x * factor. Writes two's complement lanes
+// (mod 2^(8 L)). lanes: values.size() * lane_bytes bytes. Returns the number of saturated values.
+// NaN saturates to 0 and counts.
+uint64_t QuantizeStochastic(std::span<const float> values, const QuantizeOptions& options,
+                            std::span<uint8_t> lanes);
 
-// Lanes hold sums mod 2^sum_bits; sign-extended from sum_bits, as doubles times `inverse_scale`, into float.
-void Dequantize(std::span<const uint8_t> lanes, uint32_t lane_bytes, uint32_t sum_bits, double inverse_scale,
-                std::span<float> out);
+// Lanes hold sums mod 2^sum_bits; sign-extended from sum_bits, as doubles times `inverse_scale`,
+// into float.
+void Dequantize(std::span<const uint8_t> lanes, uint32_t lane_bytes, uint32_t sum_bits,
+                double inverse_scale, std::span<float> out);
 
 // One lane as a signed integer, sign-extended from sum_bits.
-int64_t SignedLane(std::span<const uint8_t> lanes, uint32_t lane_bytes, uint32_t sum_bits, uint64_t index);
+int64_t SignedLane(std::span<const uint8_t> lanes, uint32_t lane_bytes, uint32_t sum_bits,
+                   uint64_t index);
 void StoreLane(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t index, int64_t value);
 
 }  // namespace atl::kernels

@@ -39,16 +39,21 @@ struct FusedChaCha20 {
 
   // The stream of kWidth blocks from `block` on, in x[0], x[1], ...
   ATOLL_KERNEL_TARGET inline void Batch(uint64_t block, V (&x)[16]) const {
-    uint32_t word[12] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};  // "expand 32-byte k"
-    std::memcpy(word + 4, key, 32);
     alignas(64) uint32_t low[kWidth], high[kWidth];
     for (uint64_t i = 0; i < kWidth; ++i) {
       low[i] = static_cast<uint32_t>(block + i);
       high[i] = static_cast<uint32_t>((block + i) >> 32);
     }
     V in[16];
-#pragma GCC unroll 12
-    for (int i = 0; i < 12; ++i) in[i] = Simd::Fill(word[i]);
+    constexpr uint32_t kConstants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) in[i] = Simd::Fill(kConstants[i]);  // "expand 32-byte k"
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      uint32_t word;
+      std::memcpy(&word, key + 4 * i, sizeof(word));
+      in[4 + i] = Simd::Fill(word);
+    }
     in[12] = Simd::Load(low);
     in[13] = Simd::Load(high);
     in[14] = in[15] = Simd::Fill(0);
