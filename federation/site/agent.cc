@@ -80,6 +80,8 @@ absl::Status Agent::Open() {
   ATOLL_RETURN_IF_ERROR(MakeFolder(services_.log_folder));
   ATOLL_ASSIGN_OR_RETURN(RuntimeFolder sockets, RuntimeFolder::Open(data));
   sockets_.emplace(std::move(sockets));
+  // An evaluator keeps models only as long as it measures them.
+  if (!is_site) fs::remove_all(data / "cache", ignored);
   ATOLL_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(data / "cache"));
 
   services_.blobs = &*blobs_;

@@ -193,6 +193,7 @@ void EvaluationJob::Stop(int grace_ms) {
 }
 
 void EvaluationJob::Forget() {
+  worker_.reset();
   for (const Wanted& wanted : waiting_) {
     if (absl::Status status = services_.blobs->Remove(wanted.model); !status.ok()) {
       spdlog::error(ToString(status));

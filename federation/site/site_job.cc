@@ -1,6 +1,7 @@
 // Messages of the protocol, in and out. What a round does with them is in site_job_round.cc.
 #include "federation/site/site_job.h"
 
+#include <set>
 #include <utility>
 
 #include "comms/base/log.h"
@@ -272,6 +273,10 @@ void SiteJob::Stop(int grace_ms) {
 }
 
 void SiteJob::Forget() {
+  worker_.reset();  // what it still made is to be removed, too
+  std::set<Digest> models = {run_.model};
+  if (attempt_) models.insert(attempt_->manifest.model);
+  if (next_model_) models.insert(*next_model_);
   attempt_.reset();
   const auto log_error = [](const absl::Status& status) {
     if (!status.ok()) spdlog::error(ToString(status));
@@ -279,7 +284,7 @@ void SiteJob::Forget() {
   log_error(slots_->BurnAll());
   log_error(services_.vectors->RemoveJob(offer_.job));
   log_error(services_.store->PutSetting(ManifestKey(offer_.run), {}));
-  log_error(services_.blobs->Remove(run_.model));
+  for (const Digest& model : models) log_error(services_.blobs->Remove(model));
 }
 
 }  // namespace atl::site

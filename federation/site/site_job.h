@@ -111,6 +111,7 @@ class SiteJob : public Job, private TrainerEvents {
   std::string failure_;  // why the job is over here; empty: it is not
   std::optional<Attempt> attempt_;
   std::optional<secagg::Manifest> restored_;  // of an earlier life's attempt, until Start
+  std::optional<Digest> next_model_;          // that the running step makes
   std::optional<v1::SecAgg> held_manifest_;   // came while a result was worked on
   std::shared_ptr<Cancellation> fetching_, uploading_, stepping_;  // null: not running
 

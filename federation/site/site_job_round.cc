@@ -272,6 +272,7 @@ absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
   if (uploading_) uploading_->Cancel();
   ServerStep step{attempt.manifest, result, offer_.recipe.federation.server_lr};
   const Download sum{result.sum, PackedChunkBytes(attempt.manifest.segments)};
+  next_model_ = result.next_model;
   stepping_ = worker_->Start([this, step, sum](Cancellation& cancellation) {
     absl::Status status = DownloadBlob(services_.channel, sum, *services_.blobs, cancellation);
     if (status.ok()) status = TakeServerStep(step, *services_.blobs, cancellation);
@@ -285,6 +286,7 @@ absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
 
 void SiteJob::OnStepTaken(const secagg::Result& result, SlotId slot, const absl::Status& status) {
   stepping_ = nullptr;
+  next_model_.reset();
   const bool missed = absl::IsNotFound(status);  // the sum is gone: this round's check is lost
   if (!status.ok() && !missed) {
     return Fail(absl::StrCat("round ", result.round.value(), ": ", ToString(status)));

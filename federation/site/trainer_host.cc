@@ -31,23 +31,21 @@ uint64_t FileSize(const fs::path& path) {
   return error ? 0 : size;
 }
 
-// The last bytes of a log from `start` on, on one line, printable.
+// The last lines of a log from `start` on, as one printable line; without mpirun's rulers.
 std::string Tail(const fs::path& path, uint64_t start) {
   const uint64_t size = FileSize(path);
   if (size <= start) return {};
   std::ifstream file(path, std::ios::binary);
   file.seekg(static_cast<std::streamoff>(std::max(start, size - std::min(size, kLastWordsBytes))));
-  std::string text(kLastWordsBytes, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
-  while (!text.empty() && (text.back() == '\n' || text.back() == '-' || text.back() == ' ')) {
-    text.pop_back();
+  std::string words;
+  for (std::string line; std::getline(file, line);) {
+    if (line.find_first_not_of("- \r") == std::string::npos) continue;
+    for (char& c : line) {
+      if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = ' ';
+    }
+    absl::StrAppend(&words, words.empty() ? "" : " | ", line);
   }
-  for (char& c : text) {
-    if (c == '\n') c = '|';
-    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = ' ';
-  }
-  return text;
+  return words;
 }
 
 }  // namespace

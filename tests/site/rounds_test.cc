@@ -1,0 +1,306 @@
+// Whole rounds of an agent against a scripted coordinator and a trainer without training.
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "comms/base/crypto/sha256.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/site/workbench.h"
+
+namespace atl::site {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+bool Eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+TEST(RoundsTest, TwoMaskedRoundsWithSlotsPreparedAhead) {
+  Workbench bench;
+  bench.StartAgent();
+  EXPECT_TRUE(bench.Offer().accepted());
+  bench.PrepareSlot(1);
+  bench.PrepareSlot(2);
+  bench.RunRound(1, 1);
+  const int downloads = bench.coordinator->downloads();
+  EXPECT_EQ(downloads, 2);  // the first model and the sum
+  // The model of round 2 it computed itself: only the sum is fetched.
+  bench.RunRound(2, 2);
+  auto blobs = store::BlobStore::Open(bench.data_folder() / "cache");
+  ASSERT_TRUE(blobs.ok());
+  EXPECT_TRUE(Eventually([&] { return blobs->Has(bench.model); }));
+  EXPECT_EQ(bench.coordinator->downloads(), downloads + 1);
+  EXPECT_EQ(bench.launcher.launches, 1);
+  EXPECT_EQ(bench.launcher.ranks, 2u);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "release 1", "train 2", "release 2", "stop"));
+  EXPECT_THAT(bench.coordinator->phases(), testing::IsSupersetOf({"train", "mask", "upload"}));
+
+  // Nothing secret of the slots is left.
+  auto store = store::SiteStore::Open(bench.data_folder());
+  ASSERT_TRUE(store.ok());
+  const auto slots = (*store)->Slots(bench.run);
+  ASSERT_TRUE(slots.ok());
+  ASSERT_EQ(slots->size(), 2u);
+  for (const store::SlotRow& row : *slots) {
+    EXPECT_EQ(row.state, static_cast<uint32_t>(secagg::SlotState::kErased));
+    EXPECT_EQ(std::count(row.record.begin(), row.record.end(), 0),
+              static_cast<long>(row.record.size()));
+  }
+}
+
+TEST(RoundsTest, HelloIsSignedOverTheNonce) {
+  Workbench bench;
+  bench.StartAgent();
+  const v1::Hello hello = bench.coordinator->hello(0);
+  EXPECT_EQ(hello.site_id(), 1u);
+  EXPECT_EQ(hello.role(), v1::ROLE_SITE);
+  EXPECT_EQ(hello.cpus(), 4);
+  Bytes body(AsBytes("atoll/hello/v1").begin(), AsBytes("atoll/hello/v1").end());
+  const Bytes nonce = bench.coordinator->nonce(0);
+  body.insert(body.end(), nonce.begin(), nonce.end());
+  Signature signature{};
+  ASSERT_EQ(hello.signature().size(), signature.size());
+  std::copy(hello.signature().begin(), hello.signature().end(), signature.begin());
+  const auto roster = secagg::Roster::Load(bench.options.roster_file, nullptr, OpensslSuite());
+  ASSERT_TRUE(roster.ok());
+  EXPECT_TRUE(OpensslSuite().Verify(roster->Find(SiteId(1))->identity, body, signature));
+}
+
+TEST(RoundsTest, PlainRoundWhereTheSiteAllowsIt) {
+  Workbench bench({.masked = false});
+  bench.StartAgent();
+  EXPECT_TRUE(bench.Offer().accepted());
+  const secagg::Manifest manifest = bench.MakeManifest(1, 0);
+  bench.SayManifest(manifest);
+  const auto commit = secagg::Decode<secagg::Commit>(bench.coordinator->HearStep(v1::COMMIT));
+  ASSERT_TRUE(commit.ok());
+  ASSERT_TRUE(bench.coordinator->WaitForUpload());
+  {
+    std::lock_guard lock(bench.launcher.log.mutex);
+    EXPECT_TRUE(bench.launcher.log.model == bench.ModelBytes());
+  }
+  bench.PublishResult(manifest);
+  auto blobs = store::BlobStore::Open(bench.data_folder() / "cache");
+  ASSERT_TRUE(blobs.ok());
+  EXPECT_TRUE(Eventually([&] { return blobs->Has(bench.model); }));
+}
+
+// Each change to the manifest that the agent must not follow.
+struct Refusal {
+  const char* name;
+  std::function<void(secagg::Manifest&)> change;
+  const char* reason;
+};
+
+class RefusalTest : public testing::TestWithParam<Refusal> {};
+
+TEST_P(RefusalTest, SendsNothingButTheReason) {
+  Workbench bench;
+  bench.StartAgent();
+  EXPECT_TRUE(bench.Offer().accepted());
+  bench.PrepareSlot(1);
+  secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  GetParam().change(manifest);
+  bench.SayManifest(manifest);
+  const auto answer = bench.coordinator->Hear();
+  ASSERT_TRUE(answer && answer->has_failure());
+  EXPECT_THAT(answer->failure().reason(), HasSubstr(GetParam().reason));
+  EXPECT_FALSE(bench.coordinator->Hear(300).has_value());
+  EXPECT_TRUE(bench.coordinator->uploads().openings.empty());
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Asked(), testing::Not(testing::Contains("train 1")));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Manifests, RefusalTest,
+    testing::Values(
+        Refusal{"Model", [](auto& m) { m.model[5] ^= 1; }, "model"},
+        Refusal{"Recipe", [](auto& m) { m.recipe[0] ^= 1; }, "recipe"},
+        Refusal{"Threshold", [](auto& m) { m.threshold = 2; }, "t = 2"},
+        Refusal{"Cohort", [](auto& m) { m.members.pop_back(); }, "2 sites"},
+        Refusal{"ClipOverTheFloor", [](auto& m) { m.clip_norm_l2 = 1e7; }, "this site allows"},
+        Refusal{"ClipOverTheRecipe", [](auto& m) { m.clip_norm_l2 = 21; }, "the recipe says 20"},
+        Refusal{"Weight", [](auto& m) { m.weight_max = 1; }, "the recipe says 1000"},
+        Refusal{"WeightRule", [](auto& m) { m.weight_rule = secagg::WeightRule::kUniform; },
+                "weight rule"},
+        Refusal{"Width",
+                [](auto& m) {
+                  m.segments[1].value_bits = 17;
+                  m.segments[1].sum_bits = 19;
+                },
+                "value_bits 17"},
+        Refusal{"Length", [](auto& m) { m.segments[1].length -= 1; }, "coordinates"},
+        Refusal{"Plain", [](auto& m) { m.masked = false; }, "secure aggregation"},
+        Refusal{"Run", [](auto& m) { m.run[0] ^= 1; }, "another run"},
+        Refusal{"Round", [](auto& m) { m.round = RoundId(0); }, "round 0"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(RoundsTest, AWrongNextModelEndsTheJobHere) {
+  Workbench bench;
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  const secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  bench.SayManifest(manifest);
+  bench.SayCohort(manifest, bench.TakeReadies(manifest));
+  bench.Unmask(manifest, bench.TakeVectors(manifest));
+  bench.PublishResult(manifest, /*honest=*/false);
+  const auto answer = bench.coordinator->Hear();
+  ASSERT_TRUE(answer && answer->has_failure());
+  EXPECT_THAT(answer->failure().reason(), HasSubstr("next model"));
+}
+
+TEST(RoundsTest, ADamagedModelIsNotTrainedOn) {
+  Workbench bench;
+  bench.coordinator->CorruptBlob(bench.model);
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  bench.SayManifest(bench.MakeManifest(1, 1));
+  const auto answer = bench.coordinator->Hear();
+  ASSERT_TRUE(answer && answer->has_failure());
+  EXPECT_THAT(answer->failure().reason(), HasSubstr("is not its chunk 1"));
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Asked(), testing::Not(testing::Contains("train 1")));
+}
+
+TEST(RoundsTest, ReconnectsInTheMiddleOfAnUploadAndResumes) {
+  Workbench bench({.parameters = kManyParameters});
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  const secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  const uint32_t chunks = kernels::VectorLayout(manifest.segments).chunk_count();
+  bench.SayManifest(manifest);
+  const Bytes cohort = bench.TakeReadies(manifest);
+  bench.coordinator->ExpectUpload(chunks, /*break_after=*/3);
+  bench.SayCohort(manifest, cohort);
+  const Bytes commit = bench.coordinator->HearStep(v1::COMMIT);
+  ASSERT_TRUE(bench.coordinator->WaitForHello(2));
+  // As a coordinator does for a site that comes back: the offer, and the step in progress.
+  EXPECT_TRUE(bench.Offer().accepted());
+  EXPECT_EQ(bench.coordinator->HearStep(v1::COMMIT), commit);
+  bench.coordinator->SayStep(1, 1, v1::COHORT, cohort);
+  EXPECT_EQ(bench.coordinator->HearStep(v1::COMMIT), commit);
+  ASSERT_TRUE(bench.coordinator->WaitForUpload());
+  const Uploads uploads = bench.coordinator->uploads();
+  EXPECT_EQ(uploads.chunks.size(), chunks);
+  EXPECT_EQ(uploads.twice, 0);
+  EXPECT_GE(uploads.openings.size(), 2u);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "release 1", "stop"));
+}
+
+TEST(RoundsTest, ReadyIsSaidAgainWithTheSameBytes) {
+  Workbench bench;
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  const secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  bench.SayManifest(manifest);
+  const Bytes ready = bench.coordinator->HearStep(v1::READY);
+  bench.coordinator->BreakControl();
+  ASSERT_TRUE(bench.coordinator->WaitForHello(2));
+  bench.Offer();
+  EXPECT_EQ(bench.coordinator->HearStep(v1::READY), ready);
+  bench.SayManifest(manifest);
+  EXPECT_EQ(bench.coordinator->HearStep(v1::READY), ready);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "stop"));
+}
+
+TEST(RoundsTest, ANewLifeUploadsTheCommittedVectorAndTrainsNothing) {
+  Workbench bench({.parameters = kManyParameters});
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  const secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  bench.SayManifest(manifest);
+  const Bytes cohort = bench.TakeReadies(manifest);
+  bench.coordinator->ExpectUpload(kernels::VectorLayout(manifest.segments).chunk_count(), 2);
+  bench.SayCohort(manifest, cohort);
+  const Bytes commit = bench.coordinator->HearStep(v1::COMMIT);
+  ASSERT_TRUE(Eventually([&] { return !bench.coordinator->uploads().chunks.empty(); }));
+  EXPECT_TRUE(bench.StopAgent().ok());
+
+  bench.StartAgent();
+  EXPECT_TRUE(bench.Offer().accepted());
+  EXPECT_EQ(bench.coordinator->HearStep(v1::COMMIT), commit);
+  ASSERT_TRUE(bench.coordinator->WaitForUpload());
+  EXPECT_EQ(bench.coordinator->uploads().different, 0);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "release 1", "stop", "stop"));
+}
+
+TEST(RoundsTest, AnUpdateThatWasNotReleasedServesTheNextAttempt) {
+  Workbench bench;
+  bench.StartAgent();
+  bench.Offer();
+  for (uint64_t slot : {1, 2, 3}) bench.PrepareSlot(slot);
+  const auto abort = [&](uint64_t slot) {
+    v1::CoordinatorMessage message;
+    message.mutable_round_aborted()->set_job_id(1);
+    message.mutable_round_aborted()->set_round(1);
+    message.mutable_round_aborted()->set_slot(slot);
+    bench.coordinator->Say(message);
+  };
+  secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  bench.SayManifest(manifest);
+  bench.TakeReadies(manifest);
+  abort(1);
+  manifest = bench.MakeManifest(1, 2);
+  bench.SayManifest(manifest);
+  bench.SayCohort(manifest, bench.TakeReadies(manifest));
+  bench.coordinator->HearStep(v1::COMMIT);
+  abort(2);
+  bench.RunRound(1, 3);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  // After the release that was aborted the round is trained again.
+  EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "release 1", "train 1", "release 1", "stop"));
+}
+
+TEST(RoundsTest, ABurntSlotIsNotUsedAgain) {
+  Workbench bench;
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  v1::CoordinatorMessage message;
+  message.mutable_round_aborted()->set_job_id(1);
+  message.mutable_round_aborted()->set_slot(1);
+  bench.coordinator->Say(message);
+  bench.coordinator->SayStep(0, 1, v1::REQUEST_PRE_KEYS, {});
+  bench.SayManifest(bench.MakeManifest(1, 1));
+  EXPECT_FALSE(bench.coordinator->Hear(300).has_value());
+}
+
+TEST(RoundsTest, AnEndedJobLeavesNothing) {
+  Workbench bench;
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  bench.PrepareSlot(2);
+  bench.RunRound(1, 1);
+  v1::CoordinatorMessage message;
+  message.mutable_job_ended()->set_job_id(1);
+  bench.coordinator->Say(message);
+  EXPECT_TRUE(Eventually([&] { return !bench.Asked().empty() && bench.Asked().back() == "stop"; }));
+  EXPECT_TRUE(bench.StopAgent().ok());
+  auto blobs = store::BlobStore::Open(bench.data_folder() / "cache");
+  ASSERT_TRUE(blobs.ok());
+  EXPECT_FALSE(blobs->Has(bench.model));
+  auto store = store::SiteStore::Open(bench.data_folder());
+  ASSERT_TRUE(store.ok());
+  EXPECT_EQ((*store)->GetSlot(bench.run, SlotId(2))->state,
+            static_cast<uint32_t>(secagg::SlotState::kBurnt));
+}
+
+}  // namespace
+}  // namespace atl::site
