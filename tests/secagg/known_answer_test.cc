@@ -1,7 +1,6 @@
 // Pins the encodings, derivations and signatures of a whole slot, so that they cannot drift: two
-// versions of Atoll in one federation must mean the same bytes. The values were computed from the
-// protocol's description by a second implementation (Python, with the `cryptography` package), not
-// by this code.
+// versions of Atoll in one federation must mean the same bytes. The values come from a second
+// implementation, known_answers.py beside this file, not from the code under test.
 #include <gtest/gtest.h>
 
 #include "comms/base/crypto/sha256.h"
