@@ -134,6 +134,7 @@ absl::StatusOr<uint64_t> Coordinator::Write(const store::Batch& batch) {
 
 void Coordinator::Act(const Event& event) {
   const int64_t now_ms = NowMs();
+  if (std::holds_alternative<PeerSaid>(event) && !core_.IsUnfinished(JobOf(event))) return;  // late
   if (IsLogged(event)) {
     store::Batch batch;
     batch.events.push_back({kInputs, KindOf(event), EncodeEvent(event, now_ms)});

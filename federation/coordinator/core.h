@@ -39,6 +39,7 @@ class Core {
   // A job that ended before a restart; its events are not stepped again.
   void Restore(EndedJob job);
   const EndedJob* Ended(JobId job) const;
+  bool IsUnfinished(JobId job) const { return jobs_.contains(job); }
   size_t unfinished_jobs() const { return jobs_.size(); }
   JobId last_job() const { return last_job_; }
   bool IsRetained(const Digest& blob) const;

@@ -17,6 +17,7 @@ namespace atl::coordinator {
 namespace {
 
 constexpr int kHelloTimeoutMs = 10'000;
+constexpr int kLastWordsMs = 500;
 constexpr size_t kMaxReasonBytes = 4096;
 constexpr size_t kMaxPhaseBytes = 64;
 
@@ -125,7 +126,7 @@ grpc::Status Service::Control(grpc::ServerContext* context, Stream* stream) {
   // The writer's thread first sees to it that a Hello comes in time.
   std::mutex mutex;
   std::condition_variable changed;
-  bool decided = false;
+  bool decided = false, written = false;
   std::shared_ptr<Connection> connection;
   std::thread writer([&] {
     {
@@ -136,12 +137,14 @@ grpc::Status Service::Control(grpc::ServerContext* context, Stream* stream) {
         changed.wait(lock, [&] { return decided; });
       }
     }
-    if (connection == nullptr) return;
     v1::CoordinatorMessage message;
-    while (connection->Pop(message)) {
+    while (connection != nullptr && connection->Pop(message)) {
       if (!stream->Write(message)) break;
     }
-    connection->Close();
+    if (connection != nullptr) connection->Close();
+    std::lock_guard lock(mutex);
+    written = true;
+    changed.notify_all();
   });
   const auto decide = [&](std::shared_ptr<Connection> welcomed) {
     std::lock_guard lock(mutex);
@@ -171,10 +174,17 @@ grpc::Status Service::Control(grpc::ServerContext* context, Stream* stream) {
     status = Serve(*welcomed, *stream);
     coordinator_.Detach(*welcomed,
                         status.ok() ? "connection closed" : std::string(status.message()));
-    welcomed->Close();
+    // Not Close: that would cancel the call, and its status would not arrive.
     welcomed->Detach();
   }
   if (!decided) decide(nullptr);
+  {
+    // A peer that does not read may hold the writer up.
+    std::unique_lock lock(mutex);
+    if (!changed.wait_for(lock, std::chrono::milliseconds(kLastWordsMs), [&] { return written; })) {
+      context->TryCancel();
+    }
+  }
   writer.join();
   return rpc::ToGrpc(status);
 }

@@ -130,7 +130,13 @@ TEST_F(ServiceTest, ASecondStreamReplacesTheFirst) {
   EXPECT_FALSE(first.Read().has_value());
   EXPECT_FALSE(first.Finish().ok());
   // The end of the first is not the end of the site.
-  const v1::ListJobsReply list = List();
+  v1::ListJobsReply list = List();
+  for (int i = 0; i < 100 && !list.sites(0).connected(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    list = List();
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  list = List();
   ASSERT_EQ(list.sites_size(), 3);
   EXPECT_TRUE(list.sites(0).connected());
   EXPECT_FALSE(list.sites(1).connected());
