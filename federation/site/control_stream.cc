@@ -115,7 +115,11 @@ ControlStream::End ControlStream::Serve(bool& welcomed, absl::Status& why) {
   }
   v1::SiteMessage first;
   *first.mutable_hello() = *std::move(hello);
-  if (!stream->Write(first) || !stream->Read(&message)) return finish(End::kRetry);
+  const bool written = stream->Write(first);
+  bool answered = stream->Read(&message);
+  // gRPC gives a call's status only after all that has come was read.
+  while (!written && answered) answered = stream->Read(&message);
+  if (!answered) return finish(End::kRetry);
   if (!message.has_welcome()) {
     context.TryCancel();
     finish(End::kRetry);

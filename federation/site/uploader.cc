@@ -31,7 +31,13 @@ class Attempt {
   absl::Status Run();
 
  private:
-  absl::Status Ended() const { return absl::UnavailableError("the upload was broken off"); }
+  // A write failed. gRPC gives the call's status only after all that has come was read.
+  absl::Status Ended() {
+    while (ReadAck().ok()) {
+    }
+    return BrokenOff();
+  }
+  absl::Status BrokenOff() const { return absl::UnavailableError("the upload was broken off"); }
   absl::Status Begin();
   absl::Status Send(uint32_t index);
   absl::Status ReadAck();
@@ -58,7 +64,7 @@ absl::Status Attempt::Begin() {
 
 absl::Status Attempt::ReadAck() {
   v1::VectorAck ack;
-  if (!stream_.Read(&ack)) return Ended();
+  if (!stream_.Read(&ack)) return BrokenOff();
   for (const uint32_t index : ack.stored()) {
     if (index >= stored_.size()) {
       return absl::InvalidArgumentError(

@@ -185,9 +185,10 @@ grpc::Status FakeCoordinator::DownloadBlob(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
-void FakeCoordinator::ExpectUpload(uint32_t chunks, uint32_t break_after) {
+void FakeCoordinator::ExpectUpload(uint64_t slot, uint32_t chunks, uint32_t break_after) {
   std::lock_guard lock(mutex_);
   uploads_ = Uploads();
+  upload_slot_ = slot;
   upload_chunks_ = chunks;
   break_after_ = break_after;
 }
@@ -205,9 +206,12 @@ Uploads FakeCoordinator::uploads() const {
 grpc::Status FakeCoordinator::UploadVector(grpc::ServerContext* context, VectorStream* stream) {
   v1::VectorChunk message;
   if (!stream->Read(&message)) return grpc::Status::CANCELLED;
+  const uint64_t slot = message.slot();
+  const grpc::Status over(grpc::StatusCode::FAILED_PRECONDITION, "not the vector that is awaited");
   v1::VectorAck ack;
   {
     std::lock_guard lock(mutex_);
+    if (slot != upload_slot_) return over;
     uploads_.openings.push_back(message);
     for (const auto& [index, bytes] : uploads_.chunks) ack.add_stored(index);
     ack.set_complete(uploads_.chunks.size() == upload_chunks_);
@@ -215,6 +219,7 @@ grpc::Status FakeCoordinator::UploadVector(grpc::ServerContext* context, VectorS
   while (stream->Write(ack) && !ack.complete() && stream->Read(&message)) {
     ack.Clear();
     std::unique_lock lock(mutex_);
+    if (slot != upload_slot_) return over;
     const Bytes data = ToBytes(message.data());
     const auto [at, is_new] = uploads_.chunks.emplace(message.index(), data);
     uploads_.twice += !is_new;

@@ -53,9 +53,9 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   void CorruptBlob(const Digest& root);  // its last chunk, not its digests
   int downloads() const;
 
-  // The next vector has so many chunks; its first call is broken off, and the control stream too,
-  // after `break_after` of them (0: not).
-  void ExpectUpload(uint32_t chunks, uint32_t break_after = 0);
+  // The next vector is of this slot and has so many chunks; its first call is broken off, and the
+  // control stream too, after `break_after` of them (0: not). Other slots' calls are refused.
+  void ExpectUpload(uint64_t slot, uint32_t chunks, uint32_t break_after = 0);
   // Waits until the vector is complete.
   bool WaitForUpload();
   Uploads uploads() const;
@@ -85,6 +85,7 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   std::map<Digest, Blob> blobs_;
   int downloads_ = 0;
   Uploads uploads_;
+  uint64_t upload_slot_ = 0;
   uint32_t upload_chunks_ = 0, break_after_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

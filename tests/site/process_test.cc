@@ -122,6 +122,7 @@ TEST_F(ProcessTest, KillingMpirunOrARankStartsTheTrainerAgain) {
 TEST_F(ProcessTest, AnotherLifeSweepsWhatAKilledOneLeft) {
   kill(agent_->pid(), SIGKILL);
   EXPECT_TRUE(Within(6, [&] { return AllGone(); }));
+  ASSERT_TRUE(agent_->Wait(5'000).ok());  // all its threads, and so its lock
   EXPECT_FALSE(fs::is_empty(bench_.data_folder() / "jobs"));
   bench_.StartAgent();
   EXPECT_TRUE(fs::is_empty(bench_.data_folder() / "jobs"));

@@ -29,14 +29,14 @@ TEST(RoundsTest, TwoMaskedRoundsWithSlotsPreparedAhead) {
   bench.PrepareSlot(1);
   bench.PrepareSlot(2);
   bench.RunRound(1, 1);
-  const int downloads = bench.coordinator->downloads();
-  EXPECT_EQ(downloads, 2);  // the first model and the sum
-  // The model of round 2 it computed itself: only the sum is fetched.
+  const Digest before = bench.model;
   bench.RunRound(2, 2);
   auto blobs = store::BlobStore::Open(bench.data_folder() / "cache");
   ASSERT_TRUE(blobs.ok());
-  EXPECT_TRUE(Eventually([&] { return blobs->Has(bench.model); }));
-  EXPECT_EQ(bench.coordinator->downloads(), downloads + 1);
+  // The round is over, also on disk, when its own model has gone.
+  EXPECT_TRUE(Eventually([&] { return blobs->Has(bench.model) && !blobs->Has(before); }));
+  // The first model and two sums: the model of round 2 it computed itself.
+  EXPECT_EQ(bench.coordinator->downloads(), 3);
   EXPECT_EQ(bench.launcher.launches, 1);
   EXPECT_EQ(bench.launcher.ranks, 2u);
   EXPECT_TRUE(bench.StopAgent().ok());
@@ -181,7 +181,7 @@ TEST(RoundsTest, ReconnectsInTheMiddleOfAnUploadAndResumes) {
   const uint32_t chunks = kernels::VectorLayout(manifest.segments).chunk_count();
   bench.SayManifest(manifest);
   const Bytes cohort = bench.TakeReadies(manifest);
-  bench.coordinator->ExpectUpload(chunks, /*break_after=*/3);
+  bench.coordinator->ExpectUpload(1, chunks, /*break_after=*/3);
   bench.SayCohort(manifest, cohort);
   const Bytes commit = bench.coordinator->HearStep(v1::COMMIT);
   ASSERT_TRUE(bench.coordinator->WaitForHello(2));
@@ -225,7 +225,7 @@ TEST(RoundsTest, ANewLifeUploadsTheCommittedVectorAndTrainsNothing) {
   const secagg::Manifest manifest = bench.MakeManifest(1, 1);
   bench.SayManifest(manifest);
   const Bytes cohort = bench.TakeReadies(manifest);
-  bench.coordinator->ExpectUpload(kernels::VectorLayout(manifest.segments).chunk_count(), 2);
+  bench.coordinator->ExpectUpload(1, kernels::VectorLayout(manifest.segments).chunk_count(), 2);
   bench.SayCohort(manifest, cohort);
   const Bytes commit = bench.coordinator->HearStep(v1::COMMIT);
   ASSERT_TRUE(Eventually([&] { return !bench.coordinator->uploads().chunks.empty(); }));

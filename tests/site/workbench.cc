@@ -202,7 +202,8 @@ secagg::Manifest Workbench::MakeManifest(uint32_t round, uint64_t slot) {
 }
 
 void Workbench::SayManifest(const secagg::Manifest& manifest) {
-  coordinator->ExpectUpload(kernels::VectorLayout(manifest.segments).chunk_count());
+  coordinator->ExpectUpload(manifest.slot.value(),
+                            kernels::VectorLayout(manifest.segments).chunk_count());
   coordinator->SayStep(manifest.round.value(), manifest.slot.value(), v1::MANIFEST,
                        secagg::Encode(manifest));
 }
