@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -89,6 +90,15 @@ Bytes ScriptedAgent::ReceiveVector(const kernels::VectorLayout& layout) {
   }
   Expect<sitelink::Masked>();
   return vector;
+}
+
+bool ScriptedAgent::RanksEnd(int timeout_ms) const {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  while (std::any_of(hello_.pids.begin(), hello_.pids.end(), Runs)) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
 }
 
 int ScriptedAgent::WaitForEnd(int timeout_ms) {

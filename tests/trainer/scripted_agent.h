@@ -42,6 +42,8 @@ class ScriptedAgent {
   int progress_count() const { return progress_count_; }
 
   void CloseLink() { link_->Close(); }
+  // Whether all ranks have ended within the time; mpirun itself may take longer on a busy machine.
+  bool RanksEnd(int timeout_ms) const;
   // Exit code of mpirun; checks that no rank and no file is left.
   int WaitForEnd(int timeout_ms);
   // Seconds of processor time that all ranks have used.

@@ -197,7 +197,8 @@ TEST(ServeTest, RanksSleepWhileNothingIsToDoAndEndWithTheLink) {
   std::this_thread::sleep_for(std::chrono::seconds(2));
   EXPECT_LT(agent.CpuSeconds() - before, 0.3) << "of 6 that three spinning ranks would use";
   agent.CloseLink();
-  EXPECT_EQ(agent.WaitForEnd(2'000), 1);
+  EXPECT_TRUE(agent.RanksEnd(2'000));
+  EXPECT_EQ(agent.WaitForEnd(20'000), 1);
 }
 
 TEST(ServeTest, AClosedLinkEndsRanksThatTrain) {
@@ -208,7 +209,8 @@ TEST(ServeTest, AClosedLinkEndsRanksThatTrain) {
   auto progress = agent.link().Receive(60'000);
   ASSERT_TRUE(progress.ok());
   agent.CloseLink();
-  EXPECT_NE(agent.WaitForEnd(2'000), 0);
+  EXPECT_TRUE(agent.RanksEnd(2'000));
+  EXPECT_NE(agent.WaitForEnd(20'000), 0);
 }
 
 TEST(ServeTest, StopEndsRanksThatTrainInOrder) {
