@@ -21,7 +21,7 @@ GOOD = {
     "comms/base/status.h": '#include "absl/status/status.h"\n',
     "comms/rpc/server.cc": '#include <grpcpp/grpcpp.h>\n#include "comms/rpc/x.pb.h"\n',
     "recipes/schema/recipe.h": '#include "comms/base/status.h"\n',
-    "federation/policy/policy.h":
+    "federation/scheduler/scheduler.h":
         '#include "recipes/schema/recipe.h"\n#include "comms/base/status.h"\n',
     "federation/site/agent.cc": '// #include "federation/coordinator/state.h"\n'
                                 '/* #include <torch/torch.h>\n#include <ATen/ATen.h> */\n'
