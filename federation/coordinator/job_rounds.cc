@@ -11,7 +11,7 @@
 namespace atl::coordinator {
 namespace {
 
-constexpr uint32_t kAttemptsMax = 10;  // at one round, and set-ups in a row
+constexpr uint32_t kAttemptsMax = 25;  // at one round, and set-ups in a row
 
 uint32_t CountIn(const std::vector<SiteId>& sites, const std::set<SiteId>& live) {
   return static_cast<uint32_t>(
