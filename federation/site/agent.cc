@@ -236,7 +236,7 @@ void Agent::Decide(uint64_t job, const absl::Status& status) {
   v1::JobDecision& decision = *message.mutable_decision();
   decision.set_job_id(job);
   decision.set_accepted(status.ok());
-  decision.set_reason(std::string(status.message()));
+  decision.set_reason(ForWire(std::string(status.message())));
   services_.send(std::move(message));
 }
 

@@ -166,7 +166,7 @@ void EvaluationJob::OnTrainerFailed(const std::string& reason) { Fail(reason); }
 
 void EvaluationJob::Fail(const std::string& reason) {
   if (!failure_.empty()) return;
-  failure_ = reason;
+  failure_ = ForWire(reason);
   waiting_.clear();
   spdlog::error("job {} is not evaluated any more: {}", offer_.job.value(), failure_);
   SendFailure();

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "comms/base/status.h"
+#include "recipes/schema/values.h"
 
 namespace atl::site {
 namespace {
@@ -38,17 +39,28 @@ sitelink::Setup SetupFor(const Offer& offer) {
   return setup;
 }
 
+std::string ForWire(std::string text) {
+  if (text.size() > kMaxReasonBytes) text.resize(kMaxReasonBytes);
+  std::string lines_joined = text;
+  std::replace(lines_joined.begin(), lines_joined.end(), '\n', ' ');
+  if (recipes::IsPlainText(lines_joined)) return text;
+  for (char& c : text) {
+    if (c != '\n' && (c < 0x20 || c > 0x7e)) c = '?';
+  }
+  return text;
+}
+
 void ProgressReporter::Report(uint32_t round, const std::string& phase, uint32_t step,
                               uint32_t steps, double examples_per_s) {
   const int64_t now = services_.clock->NowMs();
   if (phase == phase_ && now - last_ms_ < kProgressIntervalMs) return;
-  phase_ = phase.substr(0, kMaxPhaseBytes);
+  phase_ = phase;
   last_ms_ = now;
   v1::SiteMessage message;
   v1::SiteProgress& progress = *message.mutable_progress();
   progress.set_job_id(job_.value());
   progress.set_round(round);
-  progress.set_phase(phase_);
+  progress.set_phase(ForWire(phase.substr(0, kMaxPhaseBytes)));
   progress.set_step(step);
   progress.set_steps(steps);
   progress.set_examples_per_s(examples_per_s);

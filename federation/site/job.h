@@ -64,6 +64,11 @@ class Job {
 TrainerOptions TrainerOptionsFor(const Services& services, const Offer& offer, uint32_t ranks);
 sitelink::Setup SetupFor(const Offer& offer);
 
+// A text for the coordinator, whoever wrote it: at most kMaxReasonBytes, valid UTF-8, no control
+// characters but line ends. (A protobuf string that is not UTF-8 breaks the stream it is sent on.)
+std::string ForWire(std::string text);
+inline constexpr size_t kMaxReasonBytes = 1000;
+
 // Sends SiteProgress, at most five times a second but for a change of phase.
 class ProgressReporter {
  public:

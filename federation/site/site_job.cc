@@ -11,8 +11,6 @@
 namespace atl::site {
 namespace {
 
-constexpr size_t kMaxReasonBytes = 1000;
-
 std::string ManifestKey(const secagg::RunId& run) { return absl::StrCat("manifest/", Hex(run)); }
 
 // Not the coordinator's fault, and not ours: a message that came late or twice.
@@ -242,7 +240,7 @@ void SiteJob::SendStep(SlotId slot, v1::Step step, Bytes payload) {
 
 void SiteJob::Fail(const std::string& reason) {
   if (!failure_.empty()) return;
-  failure_ = reason.substr(0, kMaxReasonBytes);
+  failure_ = ForWire(reason);
   spdlog::error("job {} is over at this site: {}", offer_.job.value(), failure_);
   SendFailure();
   DropAttempt();

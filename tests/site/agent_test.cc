@@ -154,6 +154,21 @@ TEST(TrainerTest, IsGivenUpAfterThreeRelaunchesWithItsLastWords) {
   EXPECT_FALSE(bench.coordinator->Hear(200).has_value());
 }
 
+TEST(TrainerTest, ItsLastWordsDoNotBreakTheStream) {
+  Workbench bench;
+  bench.options.relaunch_limit = 0;
+  bench.launcher.behaviour = [](int) { return Behaviour::kFailsBabbling; };
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  bench.SayManifest(bench.MakeManifest(1, 1));
+  const auto answer = bench.coordinator->Hear();
+  ASSERT_TRUE(answer && answer->has_failure());
+  EXPECT_THAT(answer->failure().reason(), HasSubstr("trainer: ????"));
+  EXPECT_LE(answer->failure().reason().size(), kMaxReasonBytes);
+  EXPECT_EQ(bench.coordinator->hellos(), 1u);
+}
+
 TEST(TrainerTest, ThatHangsIsKilledAndStartedAgain) {
   Workbench bench({.recipe_extra = "    progress_timeout_s: 1\n"});
   bench.launcher.behaviour = [](int launch) {

@@ -57,6 +57,10 @@ class Conversation {
             Tell(sitelink::Failure{"out of data"});
             return 4;
           }
+          if (options_.behaviour == Behaviour::kFailsBabbling) {
+            Tell(sitelink::Failure{std::string(100'000, '\xff')});
+            return 4;
+          }
           Tell(sitelink::Progress{train->round, "train", 1, 2, 100.0});
           Tell(sitelink::Trained{train->round});
           break;

@@ -21,6 +21,7 @@ enum class Behaviour {
   kNoHello,        // connects, and says nothing
   kDiesTraining,   // its link closes without a word
   kFailsTraining,  // says "out of data"
+  kFailsBabbling,  // says 100 kB that are no text
   kHangsTraining,
   kDiesMasking,  // after the first masked chunk
 };
