@@ -1,4 +1,5 @@
-// Byte spans, hex, and the one canonical encoding: fixed-width little-endian integers, u64 lengths before bytes.
+// Byte spans, hex, and the one canonical encoding: fixed-width little-endian integers, u64 lengths
+// before bytes.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +34,8 @@ absl::StatusOr<Digest> DigestFromHex(std::string_view hex);
 // Appends canonical encodings to a buffer.
 class ByteWriter {
  public:
-  // Room for `size` more bytes, so that a buffer of secrets never moves and leaves an unwiped copy behind.
+  // Room for `size` more bytes, so that a buffer of secrets never moves and leaves an unwiped copy
+  // behind.
   ByteWriter& Reserve(size_t size) {
     bytes_.reserve(bytes_.size() + size);
     return *this;
@@ -42,10 +44,10 @@ class ByteWriter {
   ByteWriter& U16(uint16_t value);
   ByteWriter& U32(uint32_t value);
   ByteWriter& U64(uint64_t value);
-  ByteWriter& F32(float value);         // IEEE-754 bits as U32
-  ByteWriter& F64(double value);        // IEEE-754 bits as U64
-  ByteWriter& Raw(ByteView bytes);      // without a length: for fields of fixed size
-  ByteWriter& Sized(ByteView bytes);    // u64 length, then the bytes
+  ByteWriter& F32(float value);       // IEEE-754 bits as U32
+  ByteWriter& F64(double value);      // IEEE-754 bits as U64
+  ByteWriter& Raw(ByteView bytes);    // without a length: for fields of fixed size
+  ByteWriter& Sized(ByteView bytes);  // u64 length, then the bytes
   ByteWriter& Sized(std::string_view text) { return Sized(AsBytes(text)); }
 
   const Bytes& bytes() const& { return bytes_; }
@@ -55,9 +57,9 @@ class ByteWriter {
   Bytes bytes_;
 };
 
-// Reads canonical encodings. The first error sticks: later reads return zeros and empty values, and Finish()
-// says what was wrong, so that a decoder checks once. Never reads outside the span it was given, and never allocates
-// more than what is left in it.
+// Reads canonical encodings. The first error sticks: later reads return zeros and empty values, and
+// Finish() says what was wrong, so that a decoder checks once. Never reads outside the span it was
+// given, and never allocates more than what is left in it.
 class ByteReader {
  public:
   explicit ByteReader(ByteView bytes) : left_(bytes) {}
@@ -74,11 +76,12 @@ class ByteReader {
     if (view.size() == N) std::copy(view.begin(), view.end(), out.begin());
     return out;
   }
-  ByteView Raw(uint64_t size);                   // a view into the input
-  ByteView SizedView(uint64_t max_size);         // fails when the length is over max_size
+  ByteView Raw(uint64_t size);            // a view into the input
+  ByteView SizedView(uint64_t max_size);  // fails when the length is over max_size
   Bytes Sized(uint64_t max_size);
   std::string SizedText(uint64_t max_size);
-  // A u32 count of items that each take at least min_item_bytes; 0 and an error when they cannot all be there.
+  // A u32 count of items that each take at least min_item_bytes; 0 and an error when they cannot
+  // all be there.
   uint32_t Count(uint32_t max_count, uint64_t min_item_bytes);
   // Records an error of the caller's own ("set is not sorted").
   void Fail(std::string_view why);

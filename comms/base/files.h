@@ -10,8 +10,9 @@
 
 namespace atl {
 
-// Writes to a temporary name beside `path`, syncs the file, renames, syncs the folder. `mode` are permission bits.
-// Errors name the path and the system's reason (no space, read-only, permission); nothing half-written stays.
+// Writes to a temporary name beside `path`, syncs the file, renames, syncs the folder. `mode` are
+// permission bits. Errors name the path and the system's reason (no space, read-only, permission);
+// nothing half-written stays.
 absl::Status WriteFileAtomic(const std::filesystem::path& path, ByteView bytes, int mode = 0644);
 
 // NOT_FOUND, PERMISSION_DENIED, or OUT_OF_RANGE when the file has more than max_bytes.
@@ -20,16 +21,17 @@ absl::StatusOr<Bytes> ReadFile(const std::filesystem::path& path, uint64_t max_b
 // mkdir -p with `mode` for the last folder.
 absl::Status MakeFolder(const std::filesystem::path& path, int mode = 0755);
 
-// A file that is written piece by piece and appears under its name only when committed. Not thread-safe.
+// A file that is written piece by piece and appears under its name only when committed. Not
+// thread-safe.
 class StagedFile {
  public:
   static absl::StatusOr<StagedFile> Create(const std::filesystem::path& path, int mode = 0644);
   StagedFile(StagedFile&& other) noexcept;
   StagedFile& operator=(StagedFile&&) = delete;
-  ~StagedFile();                                // removes what was not committed
+  ~StagedFile();  // removes what was not committed
   absl::Status Append(ByteView bytes);
   absl::Status WriteAt(uint64_t offset, ByteView bytes);
-  absl::Status Commit();                        // sync, rename, sync the folder
+  absl::Status Commit();  // sync, rename, sync the folder
 
  private:
   StagedFile() = default;

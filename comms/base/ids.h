@@ -25,8 +25,9 @@ class StrongId {
 using SiteId = StrongId<struct SiteTag, uint32_t>;    // public id of a site in the roster, from 1
 using JobId = StrongId<struct JobTag, uint64_t>;      // a coordinator's job, from 1
 using RoundId = StrongId<struct RoundTag, uint32_t>;  // round of a job, from 1
-using SlotId = StrongId<struct SlotTag, uint64_t>;    // one set of pre-keys: one attempt at one round, from 1
-using Rank = StrongId<struct RankTag, uint32_t>;      // MPI rank, from 0
+using SlotId =
+    StrongId<struct SlotTag, uint64_t>;  // one set of pre-keys: one attempt at one round, from 1
+using Rank = StrongId<struct RankTag, uint32_t>;  // MPI rank, from 0
 
 }  // namespace atl
 

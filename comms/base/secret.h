@@ -12,12 +12,15 @@ namespace atl {
 // Overwrites with zeros in a way the compiler keeps.
 void Wipe(std::span<uint8_t> bytes);
 
-// N secret bytes, wiped on destruction and when moved from. Compares in constant time. Never printed.
+// N secret bytes, wiped on destruction and when moved from. Compares in constant time. Never
+// printed.
 template <size_t N>
 class SecretArray {
  public:
   SecretArray() { bytes_.fill(0); }
-  explicit SecretArray(std::span<const uint8_t, N> bytes) { std::copy(bytes.begin(), bytes.end(), bytes_.begin()); }
+  explicit SecretArray(std::span<const uint8_t, N> bytes) {
+    std::copy(bytes.begin(), bytes.end(), bytes_.begin());
+  }
   SecretArray(const SecretArray&) = default;
   SecretArray& operator=(const SecretArray&) = default;
   SecretArray(SecretArray&& other) noexcept : bytes_(other.bytes_) { Wipe(other.bytes_); }

@@ -22,12 +22,13 @@ std::string ToString(const absl::Status& status);
 #define ATOLL_CONCAT_(a, b) ATOLL_CONCAT_INNER_(a, b)
 
 // Returns from the enclosing function when `expression` (an absl::Status) is not OK.
-#define ATOLL_RETURN_IF_ERROR(expression)                        \
-  do {                                                           \
+#define ATOLL_RETURN_IF_ERROR(expression)                                                       \
+  do {                                                                                          \
     if (::absl::Status atoll_status_ = (expression); !atoll_status_.ok()) return atoll_status_; \
   } while (false)
 
-// ATOLL_ASSIGN_OR_RETURN(auto x, F()): declares or assigns the value of a StatusOr, or returns its error.
+// ATOLL_ASSIGN_OR_RETURN(auto x, F()): declares or assigns the value of a StatusOr, or returns its
+// error.
 #define ATOLL_ASSIGN_OR_RETURN(declaration, expression) \
   ATOLL_ASSIGN_OR_RETURN_IMPL_(ATOLL_CONCAT_(atoll_result_, __LINE__), declaration, expression)
 #define ATOLL_ASSIGN_OR_RETURN_IMPL_(result, declaration, expression) \

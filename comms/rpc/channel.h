@@ -19,9 +19,10 @@ absl::Status CheckAddress(const std::string& address);
 // True for 127.0.0.0/8, [::1] and localhost.
 bool IsLoopback(const std::string& address);
 
-// Credentials of a server that listens on `address`: plain text on loopback, else FAILED_PRECONDITION, since there is no
-// TLS to protect another address.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(const std::string& address);
+// Credentials of a server that listens on `address`: plain text on loopback, else
+// FAILED_PRECONDITION, since there is no TLS to protect another address.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(
+    const std::string& address);
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const std::string& address);
 
 grpc::Status ToGrpc(const absl::Status& status);

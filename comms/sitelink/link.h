@@ -1,5 +1,6 @@
-// A two-way, ordered, reliable stream of frames between a site's agent and rank 0 of its trainer. Unix sockets now; the
-// interface asks for nothing that TCP inside a site or a spool folder could not give.
+// A two-way, ordered, reliable stream of frames between a site's agent and rank 0 of its trainer.
+// Unix sockets now; the interface asks for nothing that TCP inside a site or a spool folder could
+// not give.
 #pragma once
 
 #include <memory>
@@ -24,8 +25,8 @@ class Link {
   virtual ~Link() = default;
   // INVALID_ARGUMENT over kMaxFrameBytes; UNAVAILABLE when the other end is gone.
   virtual absl::Status Send(const Frame& frame) = 0;
-  // Waits at most timeout_ms (< 0: as long as it takes). DEADLINE_EXCEEDED when nothing came, UNAVAILABLE when the
-  // other end is gone, INVALID_ARGUMENT for a frame that is too long.
+  // Waits at most timeout_ms (< 0: as long as it takes). DEADLINE_EXCEEDED when nothing came,
+  // UNAVAILABLE when the other end is gone, INVALID_ARGUMENT for a frame that is too long.
   virtual absl::StatusOr<Frame> Receive(int timeout_ms) = 0;
   // Ends both directions; a Receive in another thread returns UNAVAILABLE.
   virtual void Close() = 0;
@@ -35,14 +36,16 @@ class Link {
 class Listener {
  public:
   virtual ~Listener() = default;
-  virtual std::string address() const = 0;  // what the trainer is given: "unix:/run/..../trainer.sock"
+  virtual std::string address()
+      const = 0;  // what the trainer is given: "unix:/run/..../trainer.sock"
   // DEADLINE_EXCEEDED when nobody came within timeout_ms.
   virtual absl::StatusOr<std::unique_ptr<Link>> Accept(int timeout_ms) = 0;
 };
 
-// A socket `name`.sock in `folder`, which should be private (0700). INVALID_ARGUMENT when the path is over the 107 bytes
-// that the system allows. The socket file is removed with the listener.
-absl::StatusOr<std::unique_ptr<Listener>> ListenUnix(const std::string& folder, const std::string& name);
+// A socket `name`.sock in `folder`, which should be private (0700). INVALID_ARGUMENT when the path
+// is over the 107 bytes that the system allows. The socket file is removed with the listener.
+absl::StatusOr<std::unique_ptr<Listener>> ListenUnix(const std::string& folder,
+                                                     const std::string& name);
 
 // The trainer's end. INVALID_ARGUMENT for an address of an unknown kind.
 absl::StatusOr<std::unique_ptr<Link>> Connect(const std::string& address, int timeout_ms);

@@ -1,4 +1,5 @@
-// What agent and trainer say to each other. Every struct has Encode() and a Decode that checks all it reads.
+// What agent and trainer say to each other. Every struct has Encode() and a Decode that checks all
+// it reads.
 //
 //   trainer: Hello                                              once, after launch
 //   agent:   Setup                                              once
@@ -7,7 +8,8 @@
 //   agent:   ModelChunk*, Evaluate  ->  trainer: Progress*, Evaluated
 //   agent:   Stop                                               the trainer ends with exit code 0
 //   trainer: Failure                                            at any time, then it ends
-// A Train or Evaluate that comes while another runs is an error of the agent; Stop and a closed link end everything.
+// A Train or Evaluate that comes while another runs is an error of the agent; Stop and a closed
+// link end everything.
 #pragma once
 
 #include <optional>
@@ -23,31 +25,42 @@
 namespace atl::sitelink {
 
 enum class MessageType : uint16_t {
-  kHello = 1, kSetup, kModelChunk, kTrain, kProgress, kTrained, kRelease, kMaskedChunk, kMasked, kEvaluate, kEvaluated,
-  kStop, kFailure,
+  kHello = 1,
+  kSetup,
+  kModelChunk,
+  kTrain,
+  kProgress,
+  kTrained,
+  kRelease,
+  kMaskedChunk,
+  kMasked,
+  kEvaluate,
+  kEvaluated,
+  kStop,
+  kFailure,
 };
 
 struct Hello {
   static constexpr MessageType kType = MessageType::kHello;
   uint32_t version = kProtocolVersion;
   uint32_t ranks = 0;
-  PublicKey launch_key{};       // X25519: stream keys are sealed to it
-  std::vector<uint32_t> pids;   // of all ranks
+  PublicKey launch_key{};      // X25519: stream keys are sealed to it
+  std::vector<uint32_t> pids;  // of all ranks
 };
 
 struct Setup {
   static constexpr MessageType kType = MessageType::kSetup;
-  std::string recipe_yaml;      // resolved
-  uint32_t site_index = 0;      // this site's part of the data: index of count
+  std::string recipe_yaml;  // resolved
+  uint32_t site_index = 0;  // this site's part of the data: index of count
   uint32_t site_count = 1;
-  uint64_t parameters = 0;      // coordinates of the model; the trainer refuses another number
+  uint64_t parameters = 0;  // coordinates of the model; the trainer refuses another number
 };
 
 // kChunkElements floats (the last chunk fewer) of the model, in order.
 struct ModelChunk {
   static constexpr MessageType kType = MessageType::kModelChunk;
   uint32_t index = 0;
-  Bytes values;                 // float32, little-endian
+  Bytes values;  // float32, little-endian
 };
 
 // Train one round from the model just sent.
@@ -59,7 +72,7 @@ struct Train {
 struct Progress {
   static constexpr MessageType kType = MessageType::kProgress;
   uint32_t round = 0;
-  std::string phase;            // "train", "mask", "evaluate"
+  std::string phase;  // "train", "mask", "evaluate"
   uint32_t step = 0, steps = 0;
   double examples_per_s = 0;
 };
@@ -85,8 +98,8 @@ struct StreamKey {
   Secret32 key;
 };
 
-// Quantise, mask and hand over. `masked` must agree with the recipe: the trainer refuses to send lanes without masks when
-// the recipe has secure aggregation on.
+// Quantise, mask and hand over. `masked` must agree with the recipe: the trainer refuses to send
+// lanes without masks when the recipe has secure aggregation on.
 struct Release {
   static constexpr MessageType kType = MessageType::kRelease;
   uint32_t round = 0;
@@ -95,12 +108,12 @@ struct Release {
   bool weigh_by_examples = true;  // a_i = min(n, W) / W; else 1
   uint64_t weight_max = 1;        // W
   std::vector<kernels::Segment> segments;
-  Bytes sealed_keys;              // SealKeys(); empty when not masked
+  Bytes sealed_keys;  // SealKeys(); empty when not masked
 };
 
 struct MaskedChunk {
   static constexpr MessageType kType = MessageType::kMaskedChunk;
-  uint32_t index = 0;             // of VectorLayout::chunk
+  uint32_t index = 0;  // of VectorLayout::chunk
   Bytes packed;
 };
 
@@ -130,7 +143,8 @@ struct Failure {
   std::string message;
 };
 
-// One Encode and one Decode for each struct above; Decode gives INVALID_ARGUMENT for bytes that are not one.
+// One Encode and one Decode for each struct above; Decode gives INVALID_ARGUMENT for bytes that are
+// not one.
 template <typename M>
 Bytes Encode(const M& message);
 template <typename M>
@@ -141,11 +155,12 @@ absl::Status SendMessage(Link& link, const M& message) {
   return link.Send(Frame{static_cast<uint16_t>(M::kType), Encode(message)});
 }
 
-// Stream keys for the trainer's eyes alone: ephemeral X25519 to the launch key, HKDF-SHA256, AES-256-GCM; bound to the
-// round. At most 2^20 keys. Empty when launch_key is no valid point (OpenKeys and Decode refuse empty bytes).
-Bytes SealKeys(const std::vector<StreamKey>& keys, const PublicKey& launch_key, uint32_t round, const CryptoSuite& suite,
-               SecretRandom& random);
-absl::StatusOr<std::vector<StreamKey>> OpenKeys(ByteView sealed, const KeyPair& launch_key, uint32_t round,
-                                                const CryptoSuite& suite);
+// Stream keys for the trainer's eyes alone: ephemeral X25519 to the launch key, HKDF-SHA256,
+// AES-256-GCM; bound to the round. At most 2^20 keys. Empty when launch_key is no valid point
+// (OpenKeys and Decode refuse empty bytes).
+Bytes SealKeys(const std::vector<StreamKey>& keys, const PublicKey& launch_key, uint32_t round,
+               const CryptoSuite& suite, SecretRandom& random);
+absl::StatusOr<std::vector<StreamKey>> OpenKeys(ByteView sealed, const KeyPair& launch_key,
+                                                uint32_t round, const CryptoSuite& suite);
 
 }  // namespace atl::sitelink

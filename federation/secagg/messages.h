@@ -1,6 +1,6 @@
-// The protocol's messages, E1 to R5, in their one canonical encoding. Encode() gives the bytes that travel; Decode checks
-// all it reads (sizes, sorted sets, no duplicates) and gives INVALID_ARGUMENT otherwise. Who may say what in which state
-// is for SiteSlot and CoordinatorSlot.
+// The protocol's messages, E1 to R5, in their one canonical encoding. Encode() gives the bytes that
+// travel; Decode checks all it reads (sizes, sorted sets, no duplicates) and gives INVALID_ARGUMENT
+// otherwise. Who may say what in which state is for SiteSlot and CoordinatorSlot.
 #pragma once
 
 #include <array>
@@ -40,13 +40,13 @@ struct PreKeySet {
   std::vector<PreKeyRecord> records;
 };
 
-// E2, from a dealer to the coordinator. Share hashes and envelopes are by rank in sorted U0; the dealer's own place holds
-// its own shares' hashes and no envelope.
+// E2, from a dealer to the coordinator. Share hashes and envelopes are by rank in sorted U0; the
+// dealer's own place holds its own shares' hashes and no envelope.
 struct ShareBundle {
   SiteId dealer;
   std::vector<Digest> mask_share_hashes, b_share_hashes;
-  Signature signature{};            // over dealer, t, H(U0) and all hashes
-  std::vector<Bytes> envelopes;     // AEAD ciphertexts
+  Signature signature{};         // over dealer, t, H(U0) and all hashes
+  std::vector<Bytes> envelopes;  // AEAD ciphertexts
 };
 
 // E2, from the coordinator to one holder: what each other member of U0 sent for it.
@@ -57,42 +57,42 @@ struct ShareDelivery {
     Signature signature{};
     Bytes envelope;
   };
-  std::vector<Item> items;          // sorted by dealer
+  std::vector<Item> items;  // sorted by dealer
 };
 
 // A holder could open the shares of all of U0 but `complaints`.
 struct ShareReceipt {
   SiteId holder;
-  std::vector<SiteId> complaints;   // sorted
+  std::vector<SiteId> complaints;  // sorted
   Signature signature{};
 };
 
 enum class WeightRule : uint8_t { kUniform = 0, kExamples = 1 };
 
-// R0. With `masked` false the round is run without secure aggregation: slot, H(U0), U1 and t are as the coordinator says
-// (U1: the participants), and R1 and R3 to R4 do not take place.
+// R0. With `masked` false the round is run without secure aggregation: slot, H(U0), U1 and t are as
+// the coordinator says (U1: the participants), and R1 and R3 to R4 do not take place.
 struct Manifest {
   RunId run{};
   SlotId slot;
   RoundId round;
   uint32_t group = 0;
   bool masked = true;
-  Digest pre_keys{};                // H(U0)
-  std::vector<SiteId> members;      // U1, sorted
-  Digest model{};                   // Merkle root of the global model's chunks
-  Digest recipe{};                  // SHA-256 of the resolved recipe
+  Digest pre_keys{};            // H(U0)
+  std::vector<SiteId> members;  // U1, sorted
+  Digest model{};               // Merkle root of the global model's chunks
+  Digest recipe{};              // SHA-256 of the resolved recipe
   std::vector<kernels::Segment> segments;
   double clip_norm_l2 = 0;
   WeightRule weight_rule = WeightRule::kExamples;
-  uint64_t weight_max = 1;          // W
+  uint64_t weight_max = 1;  // W
   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
-  uint32_t threshold = 0;           // t
+  uint32_t threshold = 0;  // t
 };
 
 // R1.
 struct Ready {
   SiteId id;
-  Signature signature{};            // "ready" over H(manifest)
+  Signature signature{};  // "ready" over H(manifest)
 };
 
 // U2 with its members' R1 signatures, sorted by id.
@@ -103,9 +103,9 @@ struct CohortSet {
 // R2's commitment to y_i.
 struct Commit {
   SiteId id;
-  uint64_t bytes = 0;               // of y_i
-  Digest root{};                    // Merkle root of the SHA-256 of its chunks
-  Signature signature{};            // "commit" over ctx || bytes || root
+  uint64_t bytes = 0;     // of y_i
+  Digest root{};          // Merkle root of the SHA-256 of its chunks
+  Signature signature{};  // "commit" over ctx || bytes || root
 };
 
 // R3: U3 with its members' commits, sorted by id.
@@ -114,7 +114,7 @@ struct SurvivorSet {
 };
 struct SurvivorSignature {
   SiteId id;
-  Signature signature{};            // "survivors" over ctx || U3
+  Signature signature{};  // "survivors" over ctx || U3
 };
 
 // R4: at least t signatures of members of U3, sorted by id.
@@ -122,7 +122,10 @@ struct UnmaskRequest {
   std::vector<SurvivorSignature> signatures;
 };
 
-enum class ShareKind : uint8_t { kSelf = 1, kMaskKey = 2 };  // of b_j (j alive) or of mask_sk_j (j dropped)
+enum class ShareKind : uint8_t {
+  kSelf = 1,
+  kMaskKey = 2
+};  // of b_j (j alive) or of mask_sk_j (j dropped)
 
 struct UnmaskAnswer {
   struct Item {
@@ -131,16 +134,16 @@ struct UnmaskAnswer {
     Secret32 share;
   };
   SiteId id;
-  std::vector<Item> items;          // sorted by owner
-  Signature signature{};            // "unmask" over ctx || items
+  std::vector<Item> items;  // sorted by owner
+  Signature signature{};    // "unmask" over ctx || items
 };
 
 // R5.
 struct Result {
   RoundId round;
-  std::vector<SiteId> survivors;    // U3
-  Digest sum{};                     // Merkle root of the packed sum's chunks (segments as in the manifest)
-  Digest next_model{};              // Merkle root of the next global model's chunks
+  std::vector<SiteId> survivors;  // U3
+  Digest sum{};         // Merkle root of the packed sum's chunks (segments as in the manifest)
+  Digest next_model{};  // Merkle root of the next global model's chunks
 };
 
 template <typename M>
@@ -154,7 +157,8 @@ Digest HashOf(const Manifest& manifest);
 // ctx = SHA-256("ctx" || H(manifest) || u32 |U2| || ids).
 Digest ContextOf(const Digest& manifest_hash, const std::vector<SiteId>& cohort);
 
-// t = floor(2 n0 / 3) + 1; `two_of_three` (the site's own file allows it by name) gives 2 for n0 = 3.
+// t = floor(2 n0 / 3) + 1; `two_of_three` (the site's own file allows it by name) gives 2 for n0
+// = 3.
 uint32_t ThresholdFor(uint32_t n0, bool two_of_three = false);
 
 }  // namespace atl::secagg

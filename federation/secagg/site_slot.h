@@ -1,12 +1,12 @@
 // A site's side of one slot: one attempt at one round under secure aggregation.
 //
-//   fresh -> shared -> ready(H(manifest)) -> context(ctx) -> committed(root) -> signed(U3) -> answered -> erased
-//   and to burnt from anywhere.
+//   fresh -> shared -> ready(H(manifest)) -> context(ctx) -> committed(root) -> signed(U3) ->
+//   answered -> erased and to burnt from anywhere.
 //
-// No I/O: the state is handed to a SlotJournal, which makes it durable, before anything that depends on it is returned to
-// be sent. A repeated question gets the same bytes again; a different one FAILED_PRECONDITION. Any refusal of what a peer
-// said is INVALID_ARGUMENT, UNAUTHENTICATED (a signature) or PERMISSION_DENIED (the site's own floors), and sends nothing
-// secret.
+// No I/O: the state is handed to a SlotJournal, which makes it durable, before anything that
+// depends on it is returned to be sent. A repeated question gets the same bytes again; a different
+// one FAILED_PRECONDITION. Any refusal of what a peer said is INVALID_ARGUMENT, UNAUTHENTICATED (a
+// signature) or PERMISSION_DENIED (the site's own floors), and sends nothing secret.
 #pragma once
 
 #include <functional>
@@ -21,15 +21,26 @@ namespace atl::secagg {
 
 // What a site's own file demands, whatever the coordinator says.
 struct SiteFloors {
-  uint32_t cohort_min = 3;            // m, members of U2 and U3; under 3 only with one of the next two, never under 2
-  bool allow_two_of_three = false;    // t = 2 for n0 = 3
-  bool allow_two_sites = false;       // n0 = 2 (with cohort_min 2)
-  bool allow_plain = false;           // rounds without secure aggregation
+  uint32_t cohort_min =
+      3;  // m, members of U2 and U3; under 3 only with one of the next two, never under 2
+  bool allow_two_of_three = false;  // t = 2 for n0 = 3
+  bool allow_two_sites = false;     // n0 = 2 (with cohort_min 2)
+  bool allow_plain = false;         // rounds without secure aggregation
   uint64_t weight_max = 1'000'000'000;
   double clip_norm_l2_max = 1e6;
 };
 
-enum class SlotState : uint8_t { kFresh = 1, kShared, kReady, kContext, kCommitted, kSigned, kAnswered, kErased, kBurnt };
+enum class SlotState : uint8_t {
+  kFresh = 1,
+  kShared,
+  kReady,
+  kContext,
+  kCommitted,
+  kSigned,
+  kAnswered,
+  kErased,
+  kBurnt
+};
 
 // Makes a slot's state durable. Save returns only when the bytes are on disk; they hold secrets.
 class SlotJournal {
@@ -41,7 +52,7 @@ class SlotJournal {
 // Who this site is; shared by all its slots. Outlives them.
 struct SiteIdentity {
   SiteId id;
-  Secret32 seed;                      // Ed25519
+  Secret32 seed;  // Ed25519
   Roster roster;
   SiteFloors floors;
   const CryptoSuite* suite = nullptr;
@@ -57,38 +68,45 @@ struct MaskStream {
 
 // What the site itself knows and the manifest must say.
 struct ManifestExpectation {
-  Digest model{};                     // the last R5's next model, or the pinned first one
+  Digest model{};  // the last R5's next model, or the pinned first one
   Digest recipe{};
   RoundId round;
 };
 
-// R0 of a round without secure aggregation, which needs no slot. PERMISSION_DENIED unless the site's floors allow it.
-absl::Status CheckPlainManifest(const SiteIdentity& identity, const RunId& run, const Manifest& manifest,
-                                const ManifestExpectation& expected);
+// R0 of a round without secure aggregation, which needs no slot. PERMISSION_DENIED unless the
+// site's floors allow it.
+absl::Status CheckPlainManifest(const SiteIdentity& identity, const RunId& run,
+                                const Manifest& manifest, const ManifestExpectation& expected);
 
 class SiteSlot {
  public:
   // A new slot with fresh keys (E1). Saves nothing yet.
-  static absl::StatusOr<SiteSlot> Create(const SiteIdentity& identity, const Session& session, SlotJournal& journal);
+  static absl::StatusOr<SiteSlot> Create(const SiteIdentity& identity, const Session& session,
+                                         SlotJournal& journal);
   // From a journal's record, after a restart. DATA_LOSS for a record that does not parse.
-  static absl::StatusOr<SiteSlot> Restore(const SiteIdentity& identity, ByteView record, SlotJournal& journal);
+  static absl::StatusOr<SiteSlot> Restore(const SiteIdentity& identity, ByteView record,
+                                          SlotJournal& journal);
   SiteSlot(SiteSlot&&) noexcept;
   SiteSlot& operator=(SiteSlot&&) noexcept;
-  ~SiteSlot();                        // wipes
+  ~SiteSlot();  // wipes
 
-  absl::StatusOr<PreKeyRecord> PreKeys();                                   // E1
-  absl::StatusOr<ShareBundle> DealShares(const PreKeySet& u0);              // E2: fresh -> shared
-  absl::StatusOr<ShareReceipt> TakeShares(const ShareDelivery& delivery);   // opens what others sent; erases enc_sk
-  absl::Status CheckManifest(const Manifest& manifest, const ManifestExpectation& expected) const;  // R0
-  absl::StatusOr<Ready> SignReady(const Manifest& manifest, const ManifestExpectation& expected);   // R1
-  // U2: -> context. The streams to add to y_i, for every segment. The same again until SignCommit; after it the keys are
-  // gone, and so FAILED_PRECONDITION: the committed vector is uploaded as it is stored.
+  absl::StatusOr<PreKeyRecord> PreKeys();                       // E1
+  absl::StatusOr<ShareBundle> DealShares(const PreKeySet& u0);  // E2: fresh -> shared
+  absl::StatusOr<ShareReceipt> TakeShares(
+      const ShareDelivery& delivery);  // opens what others sent; erases enc_sk
+  absl::Status CheckManifest(const Manifest& manifest,
+                             const ManifestExpectation& expected) const;  // R0
+  absl::StatusOr<Ready> SignReady(const Manifest& manifest,
+                                  const ManifestExpectation& expected);  // R1
+  // U2: -> context. The streams to add to y_i, for every segment. The same again until SignCommit;
+  // after it the keys are gone, and so FAILED_PRECONDITION: the committed vector is uploaded as it
+  // is stored.
   absl::StatusOr<std::vector<MaskStream>> EnterContext(const CohortSet& u2);
-  absl::StatusOr<Commit> SignCommit(uint64_t bytes, const Digest& root);    // R2
-  absl::StatusOr<SurvivorSignature> SignSurvivors(const SurvivorSet& u3);   // R3
-  absl::StatusOr<UnmaskAnswer> Unmask(const UnmaskRequest& request);        // R4
-  absl::Status Erase();                                                     // after R5
-  absl::Status Burn();                                                      // the attempt was aborted
+  absl::StatusOr<Commit> SignCommit(uint64_t bytes, const Digest& root);   // R2
+  absl::StatusOr<SurvivorSignature> SignSurvivors(const SurvivorSet& u3);  // R3
+  absl::StatusOr<UnmaskAnswer> Unmask(const UnmaskRequest& request);       // R4
+  absl::Status Erase();                                                    // after R5
+  absl::Status Burn();  // the attempt was aborted
 
   SlotState state() const;
   SlotId slot() const;

@@ -1,5 +1,5 @@
-// One chunk of the sum: the survivors' masked chunks added up, the streams that did not cancel taken off. Memory is that of
-// one chunk, whatever the number of sites.
+// One chunk of the sum: the survivors' masked chunks added up, the streams that did not cancel
+// taken off. Memory is that of one chunk, whatever the number of sites.
 #pragma once
 
 #include <span>
@@ -11,17 +11,19 @@
 
 namespace atl::secagg {
 
-// Made for one chunk, then thrown away. Chunks are independent of each other: different ones may be summed by different
-// threads. Not thread-safe. Owns its lanes (elements * lane_bytes bytes).
+// Made for one chunk, then thrown away. Chunks are independent of each other: different ones may be
+// summed by different threads. Not thread-safe. Owns its lanes (elements * lane_bytes bytes).
 class ChunkSummer {
  public:
   // INVALID_ARGUMENT when the layout has no such chunk.
-  static absl::StatusOr<ChunkSummer> Create(const kernels::VectorLayout& layout, uint32_t chunk_index);
+  static absl::StatusOr<ChunkSummer> Create(const kernels::VectorLayout& layout,
+                                            uint32_t chunk_index);
 
   // One site's packed chunk. INVALID_ARGUMENT when it has another size than chunk().bytes.
   absl::Status Add(ByteView packed);
-  // Adds `streams` (those of chunk().segment; others are passed over) and packs: the sum mod 2^sum_bits, chunk().bytes
-  // bytes. Without secure aggregation there are no streams. May be called once.
+  // Adds `streams` (those of chunk().segment; others are passed over) and packs: the sum mod
+  // 2^sum_bits, chunk().bytes bytes. Without secure aggregation there are no streams. May be called
+  // once.
   Bytes Finish(std::span<const MaskStream> streams, kernels::MaskCipher cipher);
 
   const kernels::Chunk& chunk() const { return chunk_; }
@@ -33,7 +35,8 @@ class ChunkSummer {
   std::vector<uint8_t> lanes_;
 };
 
-// The streams of one segment as the kernels take them; what a trainer and ChunkSummer give to AddMasks. Wipe them.
+// The streams of one segment as the kernels take them; what a trainer and ChunkSummer give to
+// AddMasks. Wipe them.
 std::vector<kernels::MaskKey> MaskKeysOf(std::span<const MaskStream> streams, uint32_t segment);
 void WipeKeys(std::span<kernels::MaskKey> keys);
 

@@ -131,8 +131,8 @@ absl::Status Database::ToStatus(const SQLite::Exception& error) const {
   switch (error.getErrorCode()) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-    // Our statements are fixed: one that no longer fits the file ("unsupported file format", "no such
-    // table") means that the file is not as it was written.
+    // Our statements are fixed: one that no longer fits the file ("unsupported file format", "no
+    // such table") means that the file is not as it was written.
     case SQLITE_ERROR:
       return absl::DataLossError(message);
     case SQLITE_FULL:

@@ -94,7 +94,8 @@ TEST(MessagesTest, ValuesThatMustNotBe) {
   EXPECT_THAT(ErrorOf(Hello{.ranks = 0, .pids = {}}), HasSubstr("0 ranks"));
   EXPECT_THAT(ErrorOf(sitelink::Setup{"r", 4, 4, 1}), HasSubstr("site_index 4"));
   EXPECT_THAT(ErrorOf(sitelink::Setup{"r", 0, 1, 0}), HasSubstr("parameters 0"));
-  EXPECT_THAT(ErrorOf(sitelink::Setup{std::string((1 << 20) + 1, 'x'), 0, 1, 1}), HasSubstr("Setup"));
+  EXPECT_THAT(ErrorOf(sitelink::Setup{std::string((1 << 20) + 1, 'x'), 0, 1, 1}),
+              HasSubstr("Setup"));
   EXPECT_THAT(ErrorOf(ModelChunk{0, Bytes(7)}), HasSubstr("float32"));
   EXPECT_FALSE(
       Decode<ModelChunk>(Encode(ModelChunk{0, Bytes(kernels::kChunkElements * 4 + 4)})).ok());

@@ -15,8 +15,8 @@ namespace atl::trainer {
 
 // Reads the link on a thread of its own, so that Stop and a closed link are seen while the main
 // thread trains. Bounded: the thread reads on only when few frames wait. When the link closes, the
-// main thread has half a second to end in order (stop() turns true); then this ends the process. One
-// consumer; owns the link.
+// main thread has half a second to end in order (stop() turns true); then this ends the process.
+// One consumer; owns the link.
 class Inbox {
  public:
   explicit Inbox(std::unique_ptr<sitelink::Link> link);

@@ -26,8 +26,8 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
-// Merkle tree hash of RFC 6962, section 2.1, over the chunks' digests: leaf = SHA-256(0x00 || chunk digest), node =
-// SHA-256(0x01 || left || right). No chunks: SHA-256 of nothing.
+// Merkle tree hash of RFC 6962, section 2.1, over the chunks' digests: leaf = SHA-256(0x00 || chunk
+// digest), node = SHA-256(0x01 || left || right). No chunks: SHA-256 of nothing.
 Digest MerkleRoot(const std::vector<Digest>& chunk_digests);
 // The audit path of chunk `index` (RFC 6962, 2.1.1), leaf to root. index < chunk_digests.size().
 std::vector<Digest> MerklePath(const std::vector<Digest>& chunk_digests, size_t index);

@@ -1,4 +1,5 @@
-// The cryptography that protocol code uses, behind an interface: a simulator may run with a cheap one.
+// The cryptography that protocol code uses, behind an interface: a simulator may run with a cheap
+// one.
 #pragma once
 
 #include <array>
@@ -11,7 +12,7 @@
 
 namespace atl {
 
-using PublicKey = std::array<uint8_t, 32>;   // X25519 u-coordinate or Ed25519 point, as in the RFCs
+using PublicKey = std::array<uint8_t, 32>;  // X25519 u-coordinate or Ed25519 point, as in the RFCs
 using Signature = std::array<uint8_t, 64>;
 
 struct KeyPair {
@@ -31,16 +32,20 @@ class CryptoSuite {
 
   // X25519, RFC 7748.
   virtual KeyPair AgreementKeyPair(const Secret32& scalar) const = 0;
-  // INVALID_ARGUMENT when `peer` is not a canonical u-coordinate (>= 2^255 - 19) or the result is all zeros.
+  // INVALID_ARGUMENT when `peer` is not a canonical u-coordinate (>= 2^255 - 19) or the result is
+  // all zeros.
   virtual absl::StatusOr<Secret32> Agree(const Secret32& scalar, const PublicKey& peer) const = 0;
 
   // HKDF-SHA256, RFC 5869, 32 bytes of output.
   virtual Secret32 Hkdf(ByteView key_material, ByteView salt, ByteView info) const = 0;
 
-  // AES-256-GCM with a 96-bit zero nonce: a key must be used for one message only. Seal gives ciphertext || 16-byte tag.
-  virtual Bytes SealOnce(const Secret32& key, ByteView associated_data, ByteView plaintext) const = 0;
+  // AES-256-GCM with a 96-bit zero nonce: a key must be used for one message only. Seal gives
+  // ciphertext || 16-byte tag.
+  virtual Bytes SealOnce(const Secret32& key, ByteView associated_data,
+                         ByteView plaintext) const = 0;
   // UNAUTHENTICATED when the tag does not match; INVALID_ARGUMENT when shorter than a tag.
-  virtual absl::StatusOr<Bytes> OpenOnce(const Secret32& key, ByteView associated_data, ByteView ciphertext) const = 0;
+  virtual absl::StatusOr<Bytes> OpenOnce(const Secret32& key, ByteView associated_data,
+                                         ByteView ciphertext) const = 0;
 };
 
 // RFC algorithms over OpenSSL 3. Never destroyed.
