@@ -10,7 +10,7 @@
 namespace atl::site {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kPatience = std::chrono::seconds(60);
 
 Bytes ToBytes(const std::string& text) { return Bytes(text.begin(), text.end()); }
 

@@ -43,7 +43,7 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   void Say(const v1::CoordinatorMessage& message);
   void SayStep(uint32_t round, uint64_t slot, v1::Step step, const Bytes& payload);
   // What the agent says, but for progress and pongs. None after timeout_ms.
-  std::optional<v1::SiteMessage> Hear(int timeout_ms = 10'000);
+  std::optional<v1::SiteMessage> Hear(int timeout_ms = 60'000);
   // The payload of the next message, which must be this step; empty (and a test failure) otherwise.
   Bytes HearStep(v1::Step step);
   std::set<std::string> phases() const;  // of the progress so far
