@@ -48,10 +48,11 @@ UpdateOptions Options(uint64_t length, uint32_t bits) {
 TEST(UpdateTest, SlicesOfAnyNumberOfRanksJoinToTheSamePackedChunks) {
   const uint64_t length = kernels::kChunkElements + 77'777;
   const Vectors v = Random(length);
+  const std::vector<kernels::MaskKey> keys = Keys();
   for (uint32_t bits : {7u, 12u, 18u, 33u}) {
     UpdateOptions options = Options(length, bits);
     options.slice = {0, length};
-    const UpdateSlice whole = MakeUpdateSlice(v.local, v.global, options, Keys(), {});
+    const UpdateSlice whole = MakeUpdateSlice(v.local, v.global, options, {.keys = keys}, {});
     ASSERT_EQ(whole.packed.size(), options.segment.packed_bytes());
     for (uint32_t ranks : {2u, 3u, 7u}) {
       SCOPED_TRACE(testing::Message() << bits << " bits, " << ranks << " ranks");
@@ -61,7 +62,7 @@ TEST(UpdateTest, SlicesOfAnyNumberOfRanksJoinToTheSamePackedChunks) {
       for (uint32_t rank = 0; rank < ranks; ++rank) {
         options.slice = SliceOf(length, rank, ranks);
         ranges.push_back(options.slice);
-        slices.push_back(MakeUpdateSlice(v.local, v.global, options, Keys(), {}));
+        slices.push_back(MakeUpdateSlice(v.local, v.global, options, {.keys = keys}, {}));
         saturated += slices.back().saturated;
       }
       Bytes joined;
@@ -75,6 +76,30 @@ TEST(UpdateTest, SlicesOfAnyNumberOfRanksJoinToTheSamePackedChunks) {
       }
       EXPECT_EQ(joined, whole.packed);
       EXPECT_EQ(saturated, whole.saturated);
+    }
+  }
+}
+
+TEST(UpdateTest, MasksExpandedAheadGiveTheSameBytes) {
+  const uint64_t length = 3 * kernels::kChunkElements / 4 + 77;
+  const Vectors v = Random(length);
+  const std::vector<kernels::MaskKey> keys = Keys();
+  for (const auto cipher : {kernels::MaskCipher::kAes256Ctr, kernels::MaskCipher::kChaCha20}) {
+    for (uint32_t bits : {7u, 12u, 18u, 33u}) {
+      UpdateOptions options = Options(length, bits);
+      options.slice = SliceOf(length, 1, 3);
+      const uint32_t lane_bytes = options.segment.lane_bytes();
+      const UpdateSlice now =
+          MakeUpdateSlice(v.local, v.global, options, {.keys = keys, .cipher = cipher}, {});
+      std::vector<uint64_t> store(options.slice.size());  // aligned for every lane width
+      const std::span<uint8_t> lanes(reinterpret_cast<uint8_t*>(store.data()),
+                                     options.slice.size() * lane_bytes);
+      kernels::AddMasks(lanes, lane_bytes, options.slice.first, keys, cipher);
+      for (uint64_t ahead : {uint64_t{1}, uint64_t{40'003}, options.slice.size()}) {
+        SCOPED_TRACE(testing::Message() << bits << " bits, " << ahead << " coordinates ahead");
+        const MaskSource masks{keys, lanes.first(ahead * lane_bytes), cipher};
+        EXPECT_EQ(MakeUpdateSlice(v.local, v.global, options, masks, {}).packed, now.packed);
+      }
     }
   }
 }

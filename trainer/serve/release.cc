@@ -70,7 +70,8 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
     (void)Tell(sitelink::Progress{release.round, "mask", static_cast<uint32_t>(done / unit),
                                   static_cast<uint32_t>(all / unit), 0});
   };
-  const UpdateSlice slice = MakeUpdateSlice(local, global_, options, update_keys.keys(), progress);
+  const UpdateSlice slice =
+      MakeUpdateSlice(local, global_, options, {.keys = update_keys.keys()}, progress);
 
   std::array<double, 1> saturated = {static_cast<double>(slice.saturated)};
   ATOLL_RETURN_IF_ERROR(communicator_.AllReduceSum(saturated));

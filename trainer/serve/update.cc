@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "comms/base/secret.h"
 #include "comms/base/status.h"
@@ -18,6 +19,42 @@ std::span<const float> Difference(std::span<const float> local, std::span<const 
                                   uint64_t first, std::span<float> out) {
   for (size_t i = 0; i < out.size(); ++i) out[i] = local[first + i] - global[first + i];
   return out;
+}
+
+template <typename Lane>
+void AddAs(std::span<uint8_t> lanes, const uint8_t* more) {
+  for (size_t at = 0; at < lanes.size(); at += sizeof(Lane)) {
+    Lane a, b;
+    std::memcpy(&a, lanes.data() + at, sizeof(Lane));
+    std::memcpy(&b, more + at, sizeof(Lane));
+    a = static_cast<Lane>(a + b);
+    std::memcpy(lanes.data() + at, &a, sizeof(Lane));
+  }
+}
+
+// lanes += more, of the same size, mod 2^(8 * lane_bytes).
+void AddLanes(std::span<uint8_t> lanes, uint32_t lane_bytes, const uint8_t* more) {
+  switch (lane_bytes) {
+    case 1:
+      return AddAs<uint8_t>(lanes, more);
+    case 2:
+      return AddAs<uint16_t>(lanes, more);
+    case 4:
+      return AddAs<uint32_t>(lanes, more);
+    default:
+      return AddAs<uint64_t>(lanes, more);
+  }
+}
+
+// Masks of the slice's coordinates from `done` on; `start` is the slice's place in the segment.
+void Mask(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t start, uint64_t done,
+          const MaskSource& masks) {
+  const uint64_t at = std::min<uint64_t>(done * lane_bytes, masks.ahead.size());
+  const uint64_t ready = std::min<uint64_t>(lanes.size(), masks.ahead.size() - at);
+  AddLanes(lanes.first(ready), lane_bytes, masks.ahead.data() + at);
+  const std::span<uint8_t> rest = lanes.subspan(ready);
+  if (masks.keys.empty() || rest.empty()) return;
+  kernels::AddMasks(rest, lane_bytes, start + done + ready / lane_bytes, masks.keys, masks.cipher);
 }
 
 uint64_t PackedBytes(uint64_t elements, uint32_t bits) { return (elements * bits + 7) / 8; }
@@ -80,7 +117,7 @@ Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks) {
 }
 
 UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
-                            const UpdateOptions& options, std::span<const kernels::MaskKey> keys,
+                            const UpdateOptions& options, const MaskSource& masks,
                             const std::function<void(uint64_t, uint64_t)>& progress) {
   const kernels::Segment& segment = options.segment;
   const uint32_t lane_bytes = segment.lane_bytes();
@@ -100,7 +137,7 @@ UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float>
                                       .first_element = first};
     out.saturated += kernels::QuantizeStochastic(
         Difference(local, global, first, std::span(values).first(count)), quantize, lanes);
-    if (!keys.empty()) kernels::AddMasks(lanes, lane_bytes, first, keys);
+    Mask(lanes, lane_bytes, options.slice.first, done, masks);
     // kBlock is a multiple of 8, so every block starts at a whole byte.
     kernels::PackLanes(
         lanes, lane_bytes, segment.sum_bits, count,

@@ -54,10 +54,19 @@ struct UpdateSlice {
   uint64_t saturated = 0;
 };
 
+// Where a slice's masks come from. Without keys and lanes: none, the slice leaves plain.
+struct MaskSource {
+  std::span<const kernels::MaskKey> keys;
+  // Lanes, the sum of all keys' streams over the slice's first ahead.size() / lane_bytes
+  // coordinates, expanded before; the rest is expanded now. At most the slice's coordinates.
+  std::span<const uint8_t> ahead;
+  kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
+};
+
 // `progress` is called with (coordinates done, of the slice) from time to time. Memory: the packed
 // slice and one block.
 UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
-                            const UpdateOptions& options, std::span<const kernels::MaskKey> keys,
+                            const UpdateOptions& options, const MaskSource& masks,
                             const std::function<void(uint64_t, uint64_t)>& progress);
 
 // The bytes of `slice` that belong to coordinates [first, first + elements) of the segment; empty
