@@ -161,7 +161,8 @@ TEST(UpdateTest, MetricsSaturateInsteadOfWrapping) {
   EXPECT_EQ(kernels::SignedLane(lanes, 8, 50, 1), -5);
   EXPECT_EQ(kernels::SignedLane(lanes, 8, 50, 2), (int64_t{1} << 47) - 1);
   EXPECT_EQ(kernels::SignedLane(lanes, 8, 50, 4), 42);
-  EXPECT_NE(MakeMetricsSegment(values, segment, Keys()), packed);
+  const std::vector<kernels::MaskKey> keys = Keys();
+  EXPECT_NE(MakeMetricsSegment(values, segment, {.keys = keys}), packed);
 }
 
 TEST(UpdateTest, AReleaseMustFitModelAndRecipe) {

@@ -81,8 +81,8 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
   metrics[sitelink::kLossSum] = std::llround(update_->metrics.loss_sum * sitelink::kLossUnit);
   metrics[sitelink::kCorrect] = static_cast<int64_t>(update_->metrics.correct);
   metrics[sitelink::kSaturated] = static_cast<int64_t>(saturated[0]);
-  const Bytes metrics_segment =
-      MakeMetricsSegment(metrics, release.segments[sitelink::kMetricsSegment], metrics_keys.keys());
+  const Bytes metrics_segment = MakeMetricsSegment(
+      metrics, release.segments[sitelink::kMetricsSegment], {.keys = metrics_keys.keys()});
   update_.reset();  // released once: the same update under other keys would be a second look at it
   ATOLL_RETURN_IF_ERROR(SendVector(release, metrics_segment, {slice, options.slice}));
   if (inbox_) inbox_->SetBusy(false);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 #include "comms/base/secret.h"
@@ -137,7 +138,9 @@ UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float>
                                       .first_element = first};
     out.saturated += kernels::QuantizeStochastic(
         Difference(local, global, first, std::span(values).first(count)), quantize, lanes);
+    const auto before = std::chrono::steady_clock::now();
     Mask(lanes, lane_bytes, options.slice.first, done, masks);
+    out.mask_s += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
     // kBlock is a multiple of 8, so every block starts at a whole byte.
     kernels::PackLanes(
         lanes, lane_bytes, segment.sum_bits, count,
@@ -159,7 +162,7 @@ ByteView PartOfSlice(const UpdateSlice& slice, const Range& range, uint32_t sum_
 }
 
 Bytes MakeMetricsSegment(std::span<const int64_t, sitelink::kMetricCount> values,
-                         const kernels::Segment& segment, std::span<const kernels::MaskKey> keys) {
+                         const kernels::Segment& segment, const MaskSource& masks) {
   std::array<uint64_t, sitelink::kMetricCount> store{};
   const uint32_t lane_bytes = segment.lane_bytes();
   std::span<uint8_t> lanes(reinterpret_cast<uint8_t*>(store.data()),
@@ -168,7 +171,7 @@ Bytes MakeMetricsSegment(std::span<const int64_t, sitelink::kMetricCount> values
     kernels::StoreLane(lanes, lane_bytes, i,
                        std::clamp(values[i], -segment.bound(), segment.bound()));
   }
-  if (!keys.empty()) kernels::AddMasks(lanes, lane_bytes, 0, keys);
+  if (!masks.keys.empty()) kernels::AddMasks(lanes, lane_bytes, 0, masks.keys, masks.cipher);
   Bytes packed(PackedBytes(values.size(), segment.sum_bits));
   kernels::PackLanes(lanes, lane_bytes, segment.sum_bits, values.size(), packed);
   return packed;

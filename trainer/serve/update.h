@@ -52,6 +52,7 @@ struct UpdateOptions {
 struct UpdateSlice {
   Bytes packed;  // ceil(slice.size() * sum_bits / 8)
   uint64_t saturated = 0;
+  double mask_s = 0;  // of it spent on masks: expanding keys, adding what was expanded before
 };
 
 // Where a slice's masks come from. Without keys and lanes: none, the slice leaves plain.
@@ -74,8 +75,8 @@ UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float>
 ByteView PartOfSlice(const UpdateSlice& slice, const Range& range, uint32_t sum_bits,
                      const kernels::Chunk& chunk);
 
-// Values by Metric, saturated at the segment's bound, masked and packed.
+// Values by Metric, saturated at the segment's bound, masked (by keys alone) and packed.
 Bytes MakeMetricsSegment(std::span<const int64_t, sitelink::kMetricCount> values,
-                         const kernels::Segment& segment, std::span<const kernels::MaskKey> keys);
+                         const kernels::Segment& segment, const MaskSource& masks);
 
 }  // namespace atl::trainer
