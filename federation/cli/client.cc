@@ -165,7 +165,7 @@ absl::Status CoordinatorClient::Cancel(uint64_t job_id, const std::string& reaso
   return Result(stub_->CancelJob(&context, request, &reply));
 }
 
-absl::Status CoordinatorClient::Watch(uint64_t job_id, bool follow,
+absl::Status CoordinatorClient::Watch(uint64_t job_id, const WatchOptions& options,
                                       const std::function<bool(const v1::JobEvent&)>& handle) {
   grpc::ClientContext context;
   {
@@ -175,7 +175,8 @@ absl::Status CoordinatorClient::Watch(uint64_t job_id, bool follow,
   }
   v1::WatchRequest request;
   request.set_job_id(job_id);
-  request.set_past_only(!follow);
+  request.set_past_only(!options.follow);
+  request.set_trace(options.trace);
   auto reader = stub_->WatchJob(&context, request);
   v1::JobEvent event;
   bool wanted = true;

@@ -32,9 +32,12 @@ class CoordinatorClient {
   absl::StatusOr<v1::ListJobsReply> ListJobs();
   absl::StatusOr<v1::JobReport> GetJob(uint64_t job_id);
   absl::Status Cancel(uint64_t job_id, const std::string& reason);
-  // Calls `handle` for each event of the past and, with `follow`, for each new one until the job
-  // ends; stops when `handle` returns false or the connection breaks.
-  absl::Status Watch(uint64_t job_id, bool follow,
+  struct WatchOptions {
+    bool follow = true;  // each new event until the job ends; else the past ones only
+    bool trace = false;  // also the protocol's messages from now on
+  };
+  // Calls `handle` for each event; stops when `handle` returns false or the connection breaks.
+  absl::Status Watch(uint64_t job_id, const WatchOptions& options,
                      const std::function<bool(const v1::JobEvent&)>& handle);
   // Ends a Watch of another thread.
   void StopWatching();

@@ -185,7 +185,7 @@ absl::Status PrintEvents(CoordinatorClient& client, uint64_t job_id, bool follow
   const uint32_t rounds = job.rounds();
   v1::JobStatus last = v1::JOB_STATUS_UNSPECIFIED;
   std::string reason;
-  return client.Watch(job_id, follow, [&](const v1::JobEvent& event) {
+  return client.Watch(job_id, {.follow = follow}, [&](const v1::JobEvent& event) {
     std::string time = FormatUtc(event.unix_ms());
     if (event.has_status() &&
         (event.status().status() != last || event.status().reason() != reason)) {

@@ -43,6 +43,9 @@ void AddRun(CLI::App& app, Command& command) {
   run->add_flag("--quiet", options->quiet, "print only the table at the end");
   run->add_flag("--json", options->json,
                 "print the summary as one JSON document, and nothing else, on standard output");
+  run->add_flag(
+      "--trace", options->trace,
+      "print every message of secure aggregation: who, to whom, which step, what it says");
   run->add_flag("--keep-work", options->keep_work,
                 "keep the run's work folder: keys, databases, blobs");
   run->callback([&command, options] { command = [options] { return RunRecipe(*options); }; });

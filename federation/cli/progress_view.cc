@@ -54,6 +54,17 @@ std::string FormatSite(const v1::SiteProgressReport& site, int name_width) {
   return line;
 }
 
+std::string FormatTrace(const v1::TraceReport& trace, int64_t ms) {
+  const std::string where = trace.round() > 0
+                                ? absl::StrFormat("round %d slot %d", trace.round(), trace.slot())
+                                : absl::StrFormat("slot %d", trace.slot());
+  std::string line = absl::StrFormat("%8.3f s  %-14s  %-24s  %-14s  %8s", ms / 1000.0, where,
+                                     absl::StrCat(trace.from(), " -> ", trace.to()), trace.title(),
+                                     FormatBytes(trace.bytes()));
+  if (!trace.summary().empty()) absl::StrAppend(&line, "  ", trace.summary());
+  return line;
+}
+
 ViewKind ViewKindFor(std::FILE* out, bool quiet) {
   if (quiet) return ViewKind::kQuiet;
   return isatty(fileno(out)) ? ViewKind::kLive : ViewKind::kPlain;
@@ -100,6 +111,14 @@ void ProgressView::OnProgress(const v1::SiteProgressReport& site) {
 }
 
 void ProgressView::OnNote(const std::string& note) { Print(note); }
+
+void ProgressView::OnTrace(const v1::TraceReport& trace, int64_t unix_ms) {
+  if (trace_start_ms_ == 0) trace_start_ms_ = unix_ms;
+  Erase();
+  // Also where the rest is quiet: it was asked for.
+  std::fprintf(out_, "%s\n", FormatTrace(trace, unix_ms - trace_start_ms_).c_str());
+  std::fflush(out_);
+}
 
 void ProgressView::Tick() {
   if (kind_ != ViewKind::kLive) return;

@@ -18,6 +18,8 @@ std::string FormatRound(const v1::RoundReport& round, uint32_t rounds);
 std::string FormatSite(const v1::SiteProgressReport& site, int name_width);
 
 enum class ViewKind { kLive, kPlain, kQuiet };
+// One line for a message of the protocol, `ms` after the first one.
+std::string FormatTrace(const v1::TraceReport& trace, int64_t ms);
 // Live on a terminal, plain lines elsewhere.
 ViewKind ViewKindFor(std::FILE* out, bool quiet);
 
@@ -32,6 +34,7 @@ class ProgressView {
   void OnRound(const v1::RoundReport& round);
   void OnProgress(const v1::SiteProgressReport& site);
   void OnNote(const std::string& note);
+  void OnTrace(const v1::TraceReport& trace, int64_t unix_ms);
   void Tick();    // redraws the live lines; call about ten times a second
   void Finish();  // prints what waits and removes the live lines
 
@@ -45,6 +48,7 @@ class ProgressView {
   bool test_;
   uint32_t rounds_ = 0;
   std::string waiting_reason_;
+  int64_t trace_start_ms_ = 0;
   std::map<uint32_t, v1::RoundReport> pending_;
   uint32_t printed_ = 0;  // rounds up to here have their line
   std::map<std::string, v1::SiteProgressReport> sites_;

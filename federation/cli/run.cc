@@ -93,11 +93,12 @@ absl::StatusOr<uint64_t> Run::Submit(const FirstModel& model) {
 absl::Status Run::Follow(uint64_t job_id) {
   EventQueue queue;
   std::thread watcher([&] {
-    absl::Status status = client_->Watch(job_id, true, [&](const v1::JobEvent& event) {
-      std::lock_guard lock(queue.mutex);
-      queue.events.push_back(event);
-      return true;
-    });
+    absl::Status status =
+        client_->Watch(job_id, {.trace = options_.trace}, [&](const v1::JobEvent& event) {
+          std::lock_guard lock(queue.mutex);
+          queue.events.push_back(event);
+          return true;
+        });
     std::lock_guard lock(queue.mutex);
     queue.ended = true;
     queue.status = status;
@@ -129,6 +130,8 @@ absl::Status Run::Follow(uint64_t job_id) {
         }
       } else if (event.body_case() == v1::JobEvent::kNote) {
         view_.OnNote(event.note());
+      } else if (event.has_trace()) {
+        view_.OnTrace(event.trace(), event.unix_ms());
       }
     }
     for (const std::string& ended_child : federation_->NewlyEnded()) view_.OnNote(ended_child);

@@ -13,6 +13,7 @@ struct RunOptions {
   int port = 0;                        // of the coordinator; 0: a free one
   bool quiet = false;                  // the table at the end only
   bool json = false;                   // summary.json on stdout, and nothing else
+  bool trace = false;                  // print every message of the protocol
   bool keep_work = false;              // keep work/: keys, databases, blobs
 };
 

@@ -8,11 +8,13 @@
 #include "comms/base/status.h"
 #include "comms/rpc/channel.h"
 #include "federation/coordinator/summing.h"
+#include "federation/coordinator/trace.h"
 #include "recipes/schema/load.h"
 
 namespace atl::coordinator {
 namespace {
 
+constexpr char kCoordinatorName[] = "coordinator";
 constexpr uint32_t kPublished = 1000;  // kind of what was published; events have smaller kinds
 constexpr uint32_t kPageEvents = 512;
 constexpr int kTickMs = 50;
@@ -140,12 +142,55 @@ void Coordinator::Act(const Event& event) {
     batch.events.push_back({kInputs, KindOf(event), EncodeEvent(event, now_ms)});
     if (!Write(batch).ok()) return;
   }
+  TraceEvent(event);
   Effects effects;
   {
     std::lock_guard lock(core_mutex_);
     core_.Step(event, now_ms, effects);
   }
   CarryOut(std::move(effects));
+}
+
+std::string Coordinator::NameOf(SiteId site) const {
+  const secagg::RosterEntry* entry = parts_.roster.Find(site);
+  return entry != nullptr && !entry->name.empty() ? entry->name
+                                                  : absl::StrCat("site ", site.value());
+}
+
+void Coordinator::TraceStep(const v1::SecAgg& step, std::string from, std::string to) {
+  const JobId job(step.job_id());
+  if (!watchers_.IsTraced(job)) return;
+  v1::JobEvent event;
+  event.set_unix_ms(parts_.clock->UnixMs());
+  v1::TraceReport& trace = *event.mutable_trace();
+  trace.set_from(std::move(from));
+  trace.set_to(std::move(to));
+  trace.set_round(step.round());
+  trace.set_slot(step.slot());
+  trace.set_title(StepTitle(step.step()));
+  trace.set_summary(DescribeStep(step.step(), AsBytes(step.payload())));
+  trace.set_bytes(step.payload().size());
+  watchers_.Trace(job, event);
+}
+
+void Coordinator::TraceEvent(const Event& event) {
+  if (const auto* said = std::get_if<PeerSaid>(&event);
+      said != nullptr && said->message.has_secagg()) {
+    return TraceStep(said->message.secagg(), NameOf(said->site), kCoordinatorName);
+  }
+  const auto* uploaded = std::get_if<UploadComplete>(&event);
+  if (uploaded == nullptr || !watchers_.IsTraced(uploaded->id.job)) return;
+  v1::JobEvent report;
+  report.set_unix_ms(parts_.clock->UnixMs());
+  v1::TraceReport& trace = *report.mutable_trace();
+  trace.set_from(NameOf(uploaded->id.site));
+  trace.set_to(kCoordinatorName);
+  trace.set_round(uploaded->id.round.value());
+  trace.set_slot(uploaded->id.slot.value());
+  trace.set_title("R2 vector");
+  trace.set_summary("all chunks are durable and have the committed root");
+  trace.set_bytes(uploaded->bytes);
+  watchers_.Trace(uploaded->id.job, report);
 }
 
 void Coordinator::CarryOut(Effects effects) {
@@ -172,6 +217,9 @@ void Coordinator::CarryOut(Effects effects) {
 
   for (Effect& effect : effects.list()) {
     if (auto* send = std::get_if<Send>(&effect)) {
+      if (send->message.has_secagg()) {
+        TraceStep(send->message.secagg(), kCoordinatorName, NameOf(send->to));
+      }
       connections_.Send(send->to, std::move(send->message));
     } else if (auto* allow = std::get_if<AllowUpload>(&effect)) {
       uploads_.Open(*allow);

@@ -99,6 +99,10 @@ class Coordinator {
   void Act(const Event& event);
   absl::StatusOr<uint64_t> Write(const store::Batch& batch);
   void CarryOut(Effects effects);
+  // For those who asked for the trace of its job.
+  void TraceEvent(const Event& event);
+  void TraceStep(const v1::SecAgg& step, std::string from, std::string to);
+  std::string NameOf(SiteId site) const;
   void Record(Effects& effects);
   void Tick();
   void RunSums();

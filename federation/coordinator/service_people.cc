@@ -67,7 +67,7 @@ absl::Status Service::Watch(const grpc::ServerContext& context, const v1::WatchR
                             grpc::ServerWriter<v1::JobEvent>& writer) {
   const JobId job(request.job_id());
   ATOLL_RETURN_IF_ERROR(coordinator_.Report(job).status());
-  const std::shared_ptr<Watcher> watcher = coordinator_.watchers().Add(job);
+  const std::shared_ptr<Watcher> watcher = coordinator_.watchers().Add(job, request.trace());
   if (watcher == nullptr) return absl::ResourceExhaustedError("too many watch already");
   absl::Cleanup remove = [&] { coordinator_.watchers().Remove(job, watcher); };
   uint64_t after = request.after_event();
@@ -75,6 +75,14 @@ absl::Status Service::Watch(const grpc::ServerContext& context, const v1::WatchR
   while (!context.IsCancelled()) {
     const Watcher::News news = watcher->Wait(kLookMs);
     if (news.stopped) return absl::UnavailableError("the coordinator stops");
+    for (const v1::JobEvent& event : news.trace) {
+      if (!writer.Write(event)) return absl::CancelledError("the caller has gone");
+    }
+    if (news.trace_lost > 0) {
+      v1::JobEvent lost;
+      lost.set_note(absl::StrCat(news.trace_lost, " messages were too many for the trace"));
+      if (!writer.Write(lost)) return absl::CancelledError("the caller has gone");
+    }
     if (news.more_in_log || was_over) {
       ATOLL_ASSIGN_OR_RETURN(const v1::JobReport report, coordinator_.Report(job));
       while (true) {

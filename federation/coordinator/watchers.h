@@ -23,6 +23,8 @@ class Watcher {
     bool more_in_log = false;
     bool stopped = false;
     std::vector<v1::JobEvent> progress;
+    std::vector<v1::JobEvent> trace;
+    uint64_t trace_lost = 0;  // what came since the last call and did not fit
   };
   // Waits up to timeout_ms.
   News Wait(int timeout_ms);
@@ -33,20 +35,27 @@ class Watcher {
   std::condition_variable changed_;
   bool more_in_log_ = true;
   bool stopped_ = false;
+  bool traces_ = false;
   std::map<uint32_t, v1::JobEvent> progress_;  // by site
+  std::vector<v1::JobEvent> trace_;
+  uint64_t trace_lost_ = 0;
 };
 
 // Thread-safe.
 class Watchers {
  public:
   // Null when there are kMax already, or after StopAll.
-  std::shared_ptr<Watcher> Add(JobId job);
+  std::shared_ptr<Watcher> Add(JobId job, bool traces);
   void Remove(JobId job, const std::shared_ptr<Watcher>& watcher);
   void MoreInLog(JobId job);
   void Progress(JobId job, const v1::JobEvent& event);
+  // Whether anybody asked for the job's trace: making it costs something.
+  bool IsTraced(JobId job);
+  void Trace(JobId job, const v1::JobEvent& event);
   void StopAll();
 
   static constexpr size_t kMax = 256;
+  static constexpr size_t kMaxTrace = 20'000;  // messages that wait for one watcher
 
  private:
   std::mutex mutex_;

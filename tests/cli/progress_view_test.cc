@@ -237,6 +237,27 @@ TEST(ProgressViewTest, LiveLinesAreCutAtANarrowTerminalsEdge) {
 
 // Whatever happens in whatever order: what stays on the screen are the lines that a plain view
 // prints.
+TEST(ProgressViewTest, ATraceIsPrintedAlsoWhereTheRestIsQuiet) {
+  v1::TraceReport trace;
+  trace.set_from("site-2");
+  trace.set_to("coordinator");
+  trace.set_round(1);
+  trace.set_slot(3);
+  trace.set_title("R1 ready");
+  trace.set_summary("signature 0123");
+  trace.set_bytes(69);
+  EXPECT_EQ(FormatTrace(trace, 1250),
+            "   1.250 s  round 1 slot 3  site-2 -> coordinator     R1 ready            69 B  "
+            "signature 0123");
+  TemporaryOutput out;
+  ProgressView view(out.file(), ViewKind::kQuiet, true);
+  view.OnTrace(trace, 5000);
+  view.OnTrace(trace, 5125);
+  const std::string text = out.Text();
+  EXPECT_THAT(text, HasSubstr("   0.000 s  round 1"));
+  EXPECT_THAT(text, HasSubstr("   0.125 s  round 1"));
+}
+
 TEST(ProgressViewTest, LiveLeavesWhatPlainPrints) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);

@@ -46,6 +46,20 @@ class RunTest(EndToEnd):
         self.assertRegex(out, r"status +complete")
         self.assertNotIn("\x1b", out)
 
+    def test_a_trace_has_every_step_between_every_site_and_the_coordinator(self):
+        code, out, err = self.finish(self.start_run(os.path.join(CATALOG, "quick.yaml"), "--json", "--trace"), 60)
+        self.assertEqual(code, 0, err)
+        json.loads(out)
+        for site in ("site-1", "site-2", "site-3"):
+            for step in ("E1 pre-keys", "E2 shares", "E2 receipt", "R1 ready", "R2 commit", "R2 vector", "R3 signature",
+                         "R4 answer"):
+                self.assertRegex(err, r"slot 1 +%s -> coordinator +%s " % (site, step))
+            for step in ("E1 open a slot", "U0 pre-key set", "E2 delivery", "R0 manifest", "U2 cohort", "R3 survivors",
+                         "R4 question", "R5 result"):
+                self.assertRegex(err, r"slot 1 +coordinator -> %s +%s " % (site, step))
+        self.assertRegex(err, r"round 1 slot 1 .* R3 survivors .* U3 = \{1,2,3\} ")
+        self.assertNotIn("unreadable", err)
+
     def test_the_model_in_numpy_is_as_good_as_the_summary_says(self):
         recipe = self.recipe(SMALL_CNN)
         code, _, err = self.finish(self.start_run(recipe, "--quiet"), 180)
