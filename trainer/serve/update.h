@@ -57,10 +57,10 @@ struct UpdateSlice {
 
 // Where a slice's masks come from. Without keys and lanes: none, the slice leaves plain.
 struct MaskSource {
-  std::span<const kernels::MaskKey> keys;
+  std::span<const kernels::MaskKey> keys{};
   // Lanes, the sum of all keys' streams over the slice's first ahead.size() / lane_bytes
   // coordinates, expanded before; the rest is expanded now. At most the slice's coordinates.
-  std::span<const uint8_t> ahead;
+  std::span<const uint8_t> ahead{};
   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
 };
 
