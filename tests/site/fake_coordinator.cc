@@ -42,6 +42,7 @@ grpc::Status FakeCoordinator::Control(grpc::ServerContext* context, Stream* stre
   if (!stream->Write(welcome)) return grpc::Status::CANCELLED;
   {
     std::lock_guard lock(mutex_);
+    transcript_.push_back(message.SerializeAsString());
     hellos_.push_back(message.hello());
     nonces_.push_back(nonce);
     context_ = context;
@@ -50,6 +51,7 @@ grpc::Status FakeCoordinator::Control(grpc::ServerContext* context, Stream* stre
   }
   while (stream->Read(&message)) {
     std::lock_guard lock(mutex_);
+    transcript_.push_back(message.SerializeAsString());
     if (message.has_progress()) {
       phases_.insert(message.progress().phase());
     } else if (!message.has_pong()) {
@@ -129,6 +131,11 @@ std::set<std::string> FakeCoordinator::phases() const {
   return phases_;
 }
 
+std::vector<std::string> FakeCoordinator::transcript() const {
+  std::lock_guard lock(mutex_);
+  return transcript_;
+}
+
 void FakeCoordinator::BreakControl() {
   std::lock_guard lock(mutex_);
   if (context_ != nullptr) context_->TryCancel();
@@ -162,6 +169,7 @@ grpc::Status FakeCoordinator::DownloadBlob(grpc::ServerContext* context,
   {
     std::lock_guard lock(mutex_);
     ++downloads_;
+    transcript_.push_back(request->SerializeAsString());
     Digest root{};
     if (request->blob().size() == root.size()) {
       std::copy(request->blob().begin(), request->blob().end(), root.begin());
@@ -211,6 +219,7 @@ grpc::Status FakeCoordinator::UploadVector(grpc::ServerContext* context, VectorS
   v1::VectorAck ack;
   {
     std::lock_guard lock(mutex_);
+    transcript_.push_back(message.SerializeAsString());
     if (slot != upload_slot_) return over;
     uploads_.openings.push_back(message);
     for (const auto& [index, bytes] : uploads_.chunks) ack.add_stored(index);
@@ -219,6 +228,7 @@ grpc::Status FakeCoordinator::UploadVector(grpc::ServerContext* context, VectorS
   while (stream->Write(ack) && !ack.complete() && stream->Read(&message)) {
     ack.Clear();
     std::unique_lock lock(mutex_);
+    transcript_.push_back(message.SerializeAsString());
     if (slot != upload_slot_) return over;
     const Bytes data = ToBytes(message.data());
     const auto [at, is_new] = uploads_.chunks.emplace(message.index(), data);

@@ -47,6 +47,9 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   // The payload of the next message, which must be this step; empty (and a test failure) otherwise.
   Bytes HearStep(v1::Step step);
   std::set<std::string> phases() const;  // of the progress so far
+  // Every message that agents have sent in any call, serialised, in the order of arrival: all that
+  // a coordinator gets to see of them.
+  std::vector<std::string> transcript() const;
   void BreakControl();
 
   Digest AddBlob(const std::vector<Bytes>& chunks);
@@ -78,6 +81,7 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   std::vector<Bytes> nonces_;
   std::deque<v1::SiteMessage> heard_;
   std::set<std::string> phases_;
+  std::vector<std::string> transcript_;
   struct Blob {
     std::vector<Bytes> chunks;
     std::vector<Digest> digests;

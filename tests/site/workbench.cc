@@ -6,6 +6,7 @@
 
 #include "comms/base/crypto/sha256.h"
 #include "comms/sitelink/messages.h"
+#include "federation/secagg/signing.h"
 #include "federation/secagg/sum.h"
 #include "federation/strategy/strategy.h"
 #include "gtest/gtest.h"
@@ -148,7 +149,18 @@ secagg::Session Workbench::SessionOf(uint64_t slot) const {
   return session;
 }
 
+Signature Workbench::Forge(uint32_t id, const secagg::Session& session, std::string_view label,
+                           ByteView body) const {
+  return secagg::SignBody(OpensslSuite(), peers_.at(id).identity.seed, session, label, body);
+}
+
 void Workbench::PrepareSlot(uint64_t slot) {
+  const secagg::PreKeySet set = TakePreKeys(slot);
+  coordinator->SayStep(0, slot, v1::PRE_KEY_SET, secagg::Encode(set));
+  TakeShares(slot, set);
+}
+
+secagg::PreKeySet Workbench::TakePreKeys(uint64_t slot) {
   secagg::CoordinatorSlot& state =
       slots_.emplace(slot, secagg::CoordinatorSlot(SessionOf(slot), *roster_, OpensslSuite()))
           .first->second;
@@ -160,8 +172,11 @@ void Workbench::PrepareSlot(uint64_t slot) {
     Must(state.AddPreKeys(Must(mine.PreKeys())));
     peer.slots.emplace(slot, std::move(mine));
   }
-  const secagg::PreKeySet set = Must(state.ClosePreKeys(3));
-  coordinator->SayStep(0, slot, v1::PRE_KEY_SET, secagg::Encode(set));
+  return Must(state.ClosePreKeys(3));
+}
+
+void Workbench::TakeShares(uint64_t slot, const secagg::PreKeySet& set) {
+  secagg::CoordinatorSlot& state = slots_.at(slot);
   Must(state.AddShares(
       Must(secagg::Decode<secagg::ShareBundle>(coordinator->HearStep(v1::SHARES)))));
   for (auto& [id, peer] : peers_) {
@@ -271,7 +286,8 @@ Bytes Workbench::TakeVectors(const secagg::Manifest& manifest, bool commit_heard
   return secagg::Encode(Must(state.CloseUploads(3)));
 }
 
-void Workbench::Unmask(const secagg::Manifest& manifest, const Bytes& survivors) {
+secagg::UnmaskRequest Workbench::TakeSignatures(const secagg::Manifest& manifest,
+                                                const Bytes& survivors) {
   const uint64_t slot = manifest.slot.value();
   secagg::CoordinatorSlot& state = slots_.at(slot);
   coordinator->SayStep(manifest.round.value(), slot, v1::SURVIVORS, survivors);
@@ -281,7 +297,13 @@ void Workbench::Unmask(const secagg::Manifest& manifest, const Bytes& survivors)
   for (auto& [id, peer] : peers_) {
     Must(state.AddSurvivorSignature(Must(peer.slots.at(slot).SignSurvivors(u3))));
   }
-  const secagg::UnmaskRequest request = Must(state.CloseSurvivors());
+  return Must(state.CloseSurvivors());
+}
+
+void Workbench::Unmask(const secagg::Manifest& manifest, const Bytes& survivors) {
+  const uint64_t slot = manifest.slot.value();
+  secagg::CoordinatorSlot& state = slots_.at(slot);
+  const secagg::UnmaskRequest request = TakeSignatures(manifest, survivors);
   coordinator->SayStep(manifest.round.value(), slot, v1::UNMASK_REQUEST, secagg::Encode(request));
   Must(state.AddAnswer(
       Must(secagg::Decode<secagg::UnmaskAnswer>(coordinator->HearStep(v1::UNMASK_ANSWER)))));

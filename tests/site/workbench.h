@@ -42,8 +42,11 @@ class Workbench {
   v1::JobDecision Offer();
   v1::CoordinatorMessage OfferMessage() const;
 
-  // E1 and E2 with the agent and two others, for this slot.
+  // E1 and E2 with the agent and the others, for this slot.
   void PrepareSlot(uint64_t slot);
+  // E1 alone: U0, not yet said to the agent. Then E2 of a U0 that was said to it.
+  secagg::PreKeySet TakePreKeys(uint64_t slot);
+  void TakeShares(uint64_t slot, const secagg::PreKeySet& set);
   // What the coordinator sends for this round (masked: of a prepared slot).
   secagg::Manifest MakeManifest(uint32_t round, uint64_t slot);
   void SayManifest(const secagg::Manifest& manifest);
@@ -53,12 +56,22 @@ class Workbench {
   void SayCohort(const secagg::Manifest& manifest, const Bytes& cohort);
   // The others commit and upload; the agent's commit and upload are awaited. U3.
   Bytes TakeVectors(const secagg::Manifest& manifest, bool commit_heard = false);
+  // R3: the survivors said to all, their signatures.
+  secagg::UnmaskRequest TakeSignatures(const secagg::Manifest& manifest, const Bytes& survivors);
   // R3 and R4; then the sum without masks, checked against what the fake trainer has.
   void Unmask(const secagg::Manifest& manifest, const Bytes& survivors);
   // Publishes the sum and the next model. `honest` false: another next model than the sum gives.
   secagg::Result PublishResult(const secagg::Manifest& manifest, bool honest = true);
   // All of a masked round, from the manifest to the result.
   void RunRound(uint32_t round, uint64_t slot);
+
+  // What another site of the cohort signs for a coordinator that it helps.
+  secagg::Session SessionOf(uint64_t slot) const;
+  Signature Forge(uint32_t id, const secagg::Session& session, std::string_view label,
+                  ByteView body) const;
+  // The coordinator's side of a slot; the slot of another site.
+  secagg::CoordinatorSlot& slot(uint64_t slot) { return slots_.at(slot); }
+  secagg::SiteSlot& peer_slot(uint32_t id, uint64_t slot) { return peers_.at(id).slots.at(slot); }
 
   Bytes ModelBytes() const;          // of the current model
   std::vector<std::string> Asked();  // of the trainer
@@ -79,7 +92,6 @@ class Workbench {
     std::map<uint64_t, secagg::SiteSlot> slots;
     std::vector<Bytes> vector;  // chunks
   };
-  secagg::Session SessionOf(uint64_t slot) const;
   std::vector<Bytes> MaskedZeros(const secagg::Manifest& manifest,
                                  const std::vector<secagg::MaskStream>& streams) const;
 
