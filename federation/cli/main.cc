@@ -72,6 +72,10 @@ void AddCoordinator(CLI::App& app, Command& command) {
   sub->add_option("--cohort-wait-s", flags->options.cohort_wait_s,
                   "seconds a job waits for its minimum cohort, in place of the recipe's")
       ->check(CLI::Range(0, 604800));
+  sub->add_option("--sum-threads", flags->options.sum_threads,
+                  "threads that add up a round's vectors; 0: one a core, 16 at most")
+      ->check(CLI::Range(0u, coordinator::kSumThreadsMax))
+      ->capture_default_str();
   sub->add_option("--ready-file", flags->options.ready_file,
                   "write the address to this file (JSON) once it listens");
   sub->add_option("--die-with-parent", flags->parent,

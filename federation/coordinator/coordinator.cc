@@ -310,7 +310,7 @@ void Coordinator::RunSums() {
       task = std::move(sums_.front());
       sums_.pop_front();
     }
-    auto outcome = SumRound(task, parts_.blobs, *parts_.vectors, stopping_);
+    auto outcome = SumRound(task, parts_.blobs, *parts_.vectors, parts_.sum_threads, stopping_);
     if (stopping_) return;
     if (outcome.ok()) {
       (void)Post(SumDone{task.job, task.round, task.slot, *std::move(outcome)});

@@ -38,6 +38,7 @@ struct CoordinatorParts {
   std::unique_ptr<store::VectorStore> vectors;
   // In place of the recipes' own values.
   std::optional<int> reconnect_grace_s, cohort_wait_s;
+  uint32_t sum_threads = 0;  // that add up a round's vectors; 0: one a core
 };
 
 // Each event is written to the log, then applied, then acted on. Two threads of its own: the event

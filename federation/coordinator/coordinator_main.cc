@@ -56,7 +56,8 @@ absl::StatusOr<CoordinatorParts> OpenParts(const CoordinatorMainOptions& options
                           .blobs = std::move(blobs),
                           .vectors = std::move(vectors),
                           .reconnect_grace_s = options.reconnect_grace_s,
-                          .cohort_wait_s = options.cohort_wait_s};
+                          .cohort_wait_s = options.cohort_wait_s,
+                          .sum_threads = options.sum_threads};
 }
 
 }  // namespace

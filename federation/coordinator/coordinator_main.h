@@ -2,6 +2,7 @@
 // told to stop.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -10,6 +11,8 @@
 
 namespace atl::coordinator {
 
+inline constexpr uint32_t kSumThreadsMax = 16;
+
 struct CoordinatorMainOptions {
   std::string listen = "127.0.0.1:7700";  // host:port; port 0 picks a free one
   std::filesystem::path data_folder;      // made if it is not there; one coordinator at a time
@@ -17,6 +20,7 @@ struct CoordinatorMainOptions {
   // In place of the recipes' own values.
   std::optional<int> reconnect_grace_s;
   std::optional<int> cohort_wait_s;
+  uint32_t sum_threads = 0;  // that add up a round's vectors; 0: one a core, kSumThreadsMax at most
   // Written whole when the server listens: {"address": "127.0.0.1:40123", "pid": 4711}. Empty:
   // none.
   std::filesystem::path ready_file;

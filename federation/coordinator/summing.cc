@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <condition_variable>
 #include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "comms/base/status.h"
 #include "comms/sitelink/messages.h"
@@ -32,16 +38,6 @@ absl::StatusOr<Vectors> OpenVectors(const StartSum& task, const kernels::VectorL
   return opened;
 }
 
-absl::StatusOr<Bytes> SumChunk(const StartSum& task, const kernels::VectorLayout& layout,
-                               uint32_t index, const Vectors& vectors) {
-  ATOLL_ASSIGN_OR_RETURN(auto summer, secagg::ChunkSummer::Create(layout, index));
-  for (const auto& vector : vectors) {
-    ATOLL_ASSIGN_OR_RETURN(Bytes packed, vector->ReadChunk(index));
-    ATOLL_RETURN_IF_ERROR(summer.Add(packed));
-  }
-  return summer.Finish(task.streams, task.cipher);
-}
-
 absl::StatusOr<SumOutcome> DecodeMetrics(ByteView packed, const kernels::Segment& segment) {
   ATOLL_ASSIGN_OR_RETURN(auto values, strategy::DecodeIntegers(packed, segment));
   if (values.size() < sitelink::kMetricCount ||
@@ -58,56 +54,200 @@ absl::StatusOr<SumOutcome> DecodeMetrics(ByteView packed, const kernels::Segment
   return outcome;
 }
 
+// What the threads share, and none of them changes.
+struct Inputs {
+  const StartSum& task;
+  const kernels::VectorLayout& layout;
+  const Vectors& vectors;
+  const store::BlobReader& model;
+  strategy::FedAvgOptions step;
+};
+
+struct Chunk {
+  Bytes sum, next;  // next: the next model's; empty for the metrics
+  Digest sum_digest{}, next_digest{};
+};
+
+// Makes chunks, one after the other, in memory that it keeps for the next one. One a thread.
+class ChunkMaker {
+ public:
+  static absl::StatusOr<ChunkMaker> Create(const Inputs& inputs) {
+    ATOLL_ASSIGN_OR_RETURN(auto summer, secagg::ChunkSummer::Create(inputs.layout, 0));
+    return ChunkMaker(inputs, std::move(summer));
+  }
+
+  absl::StatusOr<Chunk> Make(uint32_t index) {
+    Chunk made;
+    ATOLL_ASSIGN_OR_RETURN(made.sum, Sum(index));
+    made.sum_digest = Sha256::Of(made.sum);
+    if (inputs_->layout.chunk(index).segment != sitelink::kUpdateSegment) return made;
+    ATOLL_RETURN_IF_ERROR(TakeStep(index, made));
+    made.next_digest = Sha256::Of(made.next);
+    return made;
+  }
+
+ private:
+  ChunkMaker(const Inputs& inputs, secagg::ChunkSummer summer)
+      : inputs_(&inputs), summer_(std::move(summer)) {}
+
+  absl::StatusOr<Bytes> Sum(uint32_t index) {
+    ATOLL_RETURN_IF_ERROR(summer_.Begin(inputs_->layout, index));
+    const kernels::Chunk& chunk = summer_.chunk();
+    const uint32_t sum_bits = inputs_->layout.segments()[chunk.segment].sum_bits;
+    for (const auto& vector : inputs_->vectors) {
+      // In parts that stay in the cache between the read and the addition.
+      for (uint64_t first = 0; first < chunk.elements; first += kPartElements) {
+        const uint64_t elements = std::min(kPartElements, chunk.elements - first);
+        part_.resize((elements * sum_bits + 7) / 8);
+        ATOLL_RETURN_IF_ERROR(
+            vector->ReadPart(index, static_cast<uint32_t>(first / 8 * sum_bits), part_));
+        ATOLL_RETURN_IF_ERROR(summer_.AddPart(first, part_));
+      }
+    }
+    return summer_.Finish(inputs_->task.streams, inputs_->task.cipher);
+  }
+
+  absl::Status TakeStep(uint32_t index, Chunk& made) {
+    const uint64_t elements = inputs_->layout.chunk(index).elements;
+    made.next.resize(elements * sizeof(float));
+    ATOLL_RETURN_IF_ERROR(inputs_->model.ReadChunk(index - 1, made.next));
+    values_.resize(elements);
+    std::memcpy(values_.data(), made.next.data(), made.next.size());
+    ATOLL_RETURN_IF_ERROR(strategy::ApplyFedAvg(values_, made.sum, inputs_->step, values_));
+    std::memcpy(made.next.data(), values_.data(), made.next.size());
+    return absl::OkStatus();
+  }
+
+  static constexpr uint64_t kPartElements = uint64_t{1} << 15;  // a multiple of 8
+
+  const Inputs* inputs_;
+  secagg::ChunkSummer summer_;
+  Bytes part_;
+  std::vector<float> values_;
+};
+
+// Hands out the numbers of chunks and gives back what was made of them in order. A thread that is
+// `window` chunks ahead of what was taken waits, so that memory is bounded. Thread-safe.
+class ChunkQueue {
+ public:
+  ChunkQueue(uint32_t first, uint32_t count, uint32_t window)
+      : next_(first), taken_(first), count_(count), window_(window) {}
+
+  // For the threads that make chunks. None: there are no more. Each number is answered with Put.
+  std::optional<uint32_t> Next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return over_ || next_ == count_ || next_ < taken_ + window_; });
+    if (over_ || next_ == count_) return std::nullopt;
+    return next_++;
+  }
+  void Put(uint32_t index, absl::StatusOr<Chunk> chunk) {
+    std::lock_guard lock(mutex_);
+    made_.emplace(index, std::move(chunk));
+    changed_.notify_all();
+  }
+  // For the one that writes: chunk after chunk.
+  absl::StatusOr<Chunk> Take() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return made_.contains(taken_); });
+    absl::StatusOr<Chunk> chunk = std::move(made_.extract(taken_++).mapped());
+    changed_.notify_all();
+    return chunk;
+  }
+  // Nobody gets another number.
+  void End() {
+    std::lock_guard lock(mutex_);
+    over_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  uint32_t next_, taken_;
+  const uint32_t count_, window_;
+  bool over_ = false;
+  std::map<uint32_t, absl::StatusOr<Chunk>> made_;
+};
+
+void MakeChunks(const Inputs& inputs, ChunkQueue& queue, const std::atomic<bool>& stopped) {
+  absl::StatusOr<ChunkMaker> maker = ChunkMaker::Create(inputs);
+  while (const std::optional<uint32_t> index = queue.Next()) {
+    if (stopped) {
+      queue.Put(*index, absl::CancelledError("the coordinator stops"));
+    } else {
+      queue.Put(*index, maker.ok() ? maker->Make(*index) : maker.status());
+    }
+  }
+}
+
+// All chunks of the update, by so many threads.
+absl::Status WriteUpdate(const Inputs& inputs, uint32_t threads, const std::atomic<bool>& stopped,
+                         store::BlobWriter& sum, store::BlobWriter& next) {
+  const uint32_t count = inputs.layout.chunk_count();
+  ChunkQueue queue(1, count, 2 * threads);
+  std::vector<std::jthread> makers;
+  const absl::Cleanup end = [&] { queue.End(); };  // before the threads are joined
+  for (uint32_t i = 0; i < std::min(threads, count - 1); ++i)
+    makers.emplace_back([&] { MakeChunks(inputs, queue, stopped); });
+  for (uint32_t index = 1; index < count; ++index) {
+    ATOLL_ASSIGN_OR_RETURN(const Chunk chunk, queue.Take());
+    ATOLL_RETURN_IF_ERROR(sum.AddHashedChunk(chunk.sum, chunk.sum_digest));
+    ATOLL_RETURN_IF_ERROR(next.AddHashedChunk(chunk.next, chunk.next_digest));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckModel(const store::BlobReader& model, const kernels::VectorLayout& layout) {
+  if (model.chunk_count() + 1 != layout.chunk_count()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the model has ", model.chunk_count(), " chunks, the update ", layout.chunk_count() - 1));
+  }
+  for (uint32_t i = 0; i < model.chunk_count(); ++i) {
+    const uint64_t bytes = layout.chunk(i + 1).elements * sizeof(float);
+    if (model.chunk_bytes(i) == bytes) continue;
+    return absl::InvalidArgumentError(absl::StrCat("chunk ", i, " of the model has ",
+                                                   model.chunk_bytes(i), " bytes, not ", bytes));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
+uint32_t SumThreads(uint32_t wanted) {
+  const uint32_t threads = wanted > 0 ? wanted : std::thread::hardware_concurrency();
+  return std::clamp(threads, 1u, kSumThreadsMax);
+}
+
 absl::StatusOr<SumOutcome> SumRound(const StartSum& task, const store::BlobStore& blobs,
-                                    store::VectorStore& vectors, const std::atomic<bool>& stopped) {
+                                    store::VectorStore& vectors, uint32_t threads,
+                                    const std::atomic<bool>& stopped) {
   const kernels::VectorLayout layout(task.segments);
   if (task.segments.size() != 2 ||
       layout.chunk(0).elements != task.segments[sitelink::kMetricsSegment].length) {
     return absl::InvalidArgumentError("a round's vector has metrics, in one chunk, and the update");
   }
-  ATOLL_ASSIGN_OR_RETURN(Vectors staged, OpenVectors(task, layout, vectors));
-  ATOLL_ASSIGN_OR_RETURN(store::BlobReader model, blobs.OpenBlob(task.model));
+  ATOLL_ASSIGN_OR_RETURN(const Vectors staged, OpenVectors(task, layout, vectors));
+  ATOLL_ASSIGN_OR_RETURN(const store::BlobReader model, blobs.OpenBlob(task.model));
+  ATOLL_RETURN_IF_ERROR(CheckModel(model, layout));
   ATOLL_ASSIGN_OR_RETURN(store::BlobWriter sum, blobs.NewBlob());
   ATOLL_ASSIGN_OR_RETURN(store::BlobWriter next, blobs.NewBlob());
-  if (model.chunk_count() + 1 != layout.chunk_count()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the model has ", model.chunk_count(), " chunks, the update ", layout.chunk_count() - 1));
+
+  Inputs inputs{.task = task, .layout = layout, .vectors = staged, .model = model, .step = {}};
+  ATOLL_ASSIGN_OR_RETURN(ChunkMaker maker, ChunkMaker::Create(inputs));
+  ATOLL_ASSIGN_OR_RETURN(const Chunk metrics, maker.Make(0));
+  ATOLL_RETURN_IF_ERROR(sum.AddHashedChunk(metrics.sum, metrics.sum_digest));
+  ATOLL_ASSIGN_OR_RETURN(SumOutcome outcome,
+                         DecodeMetrics(metrics.sum, task.segments[sitelink::kMetricsSegment]));
+  inputs.step.segment = task.segments[sitelink::kUpdateSegment];
+  inputs.step.server_lr = task.server_lr;
+  const auto survivors = static_cast<uint32_t>(task.survivors.size());
+  inputs.step.total_weight = survivors;
+  if (task.weight_rule == secagg::WeightRule::kExamples) {
+    ATOLL_ASSIGN_OR_RETURN(
+        inputs.step.total_weight,
+        strategy::TotalWeight(static_cast<int64_t>(outcome.weight), task.weight_max, survivors));
   }
-  SumOutcome outcome;
-  strategy::FedAvgOptions step;
-  step.segment = task.segments[sitelink::kUpdateSegment];
-  step.server_lr = task.server_lr;
-  for (uint32_t index = 0; index < layout.chunk_count(); ++index) {
-    if (stopped) return absl::CancelledError("the coordinator stops");
-    ATOLL_ASSIGN_OR_RETURN(Bytes packed, SumChunk(task, layout, index, staged));
-    ATOLL_RETURN_IF_ERROR(sum.AddChunk(packed));
-    if (index == 0) {
-      ATOLL_ASSIGN_OR_RETURN(outcome,
-                             DecodeMetrics(packed, task.segments[sitelink::kMetricsSegment]));
-      const auto survivors = static_cast<uint32_t>(task.survivors.size());
-      step.total_weight = survivors;
-      if (task.weight_rule == secagg::WeightRule::kExamples) {
-        ATOLL_ASSIGN_OR_RETURN(step.total_weight,
-                               strategy::TotalWeight(static_cast<int64_t>(outcome.weight),
-                                                     task.weight_max, survivors));
-      }
-      continue;
-    }
-    ATOLL_ASSIGN_OR_RETURN(Bytes chunk, model.ReadChunk(index - 1));
-    const uint64_t elements = layout.chunk(index).elements;
-    if (chunk.size() != elements * sizeof(float)) {
-      return absl::InvalidArgumentError(absl::StrCat("chunk ", index - 1, " of the model has ",
-                                                     chunk.size(), " bytes, not ",
-                                                     elements * sizeof(float)));
-    }
-    std::vector<float> values(elements);
-    std::memcpy(values.data(), chunk.data(), chunk.size());
-    ATOLL_RETURN_IF_ERROR(strategy::ApplyFedAvg(values, packed, step, values));
-    std::memcpy(chunk.data(), values.data(), chunk.size());
-    ATOLL_RETURN_IF_ERROR(next.AddChunk(chunk));
-  }
+  ATOLL_RETURN_IF_ERROR(WriteUpdate(inputs, SumThreads(threads), stopped, sum, next));
   ATOLL_ASSIGN_OR_RETURN(outcome.sum, sum.Commit());
   ATOLL_ASSIGN_OR_RETURN(outcome.next_model, next.Commit());
   return outcome;

@@ -7,15 +7,20 @@ namespace atl::secagg {
 
 absl::StatusOr<ChunkSummer> ChunkSummer::Create(const kernels::VectorLayout& layout,
                                                 uint32_t chunk_index) {
+  ChunkSummer summer;
+  ATOLL_RETURN_IF_ERROR(summer.Begin(layout, chunk_index));
+  return summer;
+}
+
+absl::Status ChunkSummer::Begin(const kernels::VectorLayout& layout, uint32_t chunk_index) {
   if (chunk_index >= layout.chunk_count()) {
     return absl::InvalidArgumentError(absl::StrCat("sum: chunk ", chunk_index, ": the vector has ",
                                                    layout.chunk_count(), " chunks"));
   }
-  ChunkSummer summer;
-  summer.chunk_ = layout.chunk(chunk_index);
-  summer.segment_ = layout.segments()[summer.chunk_.segment];
-  summer.lanes_.assign(summer.chunk_.elements * summer.segment_.lane_bytes(), 0);
-  return summer;
+  chunk_ = layout.chunk(chunk_index);
+  segment_ = layout.segments()[chunk_.segment];
+  lanes_.assign(chunk_.elements * segment_.lane_bytes(), 0);
+  return absl::OkStatus();
 }
 
 absl::Status ChunkSummer::Add(ByteView packed) {
@@ -23,7 +28,24 @@ absl::Status ChunkSummer::Add(ByteView packed) {
     return absl::InvalidArgumentError(absl::StrCat("sum: chunk ", chunk_.index, ": ", packed.size(),
                                                    " bytes, must have ", chunk_.bytes));
   }
-  kernels::AddPacked(packed, segment_.lane_bytes(), segment_.sum_bits, chunk_.elements, lanes_);
+  return AddPart(0, packed);
+}
+
+absl::Status ChunkSummer::AddPart(uint64_t first, ByteView packed) {
+  const uint64_t offset = first / 8 * segment_.sum_bits;
+  const bool is_last = offset + packed.size() == chunk_.bytes;
+  if (first % 8 != 0 || first >= chunk_.elements || offset + packed.size() > chunk_.bytes ||
+      (!is_last && packed.size() % segment_.sum_bits != 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sum: chunk ", chunk_.index, ": ", packed.size(), " bytes from coordinate ",
+                     first, " on: not a whole number of eight coordinates of ", segment_.sum_bits,
+                     " bits within its ", chunk_.elements));
+  }
+  const uint64_t elements =
+      is_last ? chunk_.elements - first : packed.size() / segment_.sum_bits * 8;
+  const uint32_t lane_bytes = segment_.lane_bytes();
+  kernels::AddPacked(packed, lane_bytes, segment_.sum_bits, elements,
+                     std::span(lanes_).subspan(first * lane_bytes));
   return absl::OkStatus();
 }
 

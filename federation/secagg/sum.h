@@ -11,19 +11,26 @@
 
 namespace atl::secagg {
 
-// Made for one chunk, then thrown away. Chunks are independent of each other: different ones may be
-// summed by different threads. Not thread-safe. Owns its lanes (elements * lane_bytes bytes).
+// Sums one chunk after the other: Begin, Add for each vector, Finish. Chunks are independent of
+// each other: different ones may be summed by different threads, each with a summer of its own. Not
+// thread-safe. Owns its lanes (elements * lane_bytes bytes), which it keeps for the next chunk.
 class ChunkSummer {
  public:
-  // INVALID_ARGUMENT when the layout has no such chunk.
+  // A summer at this chunk. INVALID_ARGUMENT when the layout has no such chunk.
   static absl::StatusOr<ChunkSummer> Create(const kernels::VectorLayout& layout,
                                             uint32_t chunk_index);
+  // Forgets what was added and starts with another chunk. INVALID_ARGUMENT as Create.
+  absl::Status Begin(const kernels::VectorLayout& layout, uint32_t chunk_index);
 
   // One site's packed chunk. INVALID_ARGUMENT when it has another size than chunk().bytes.
   absl::Status Add(ByteView packed);
+  // A part of one: from coordinate `first` of the chunk on, a multiple of 8, so that it starts at a
+  // whole byte; as many coordinates as its bytes hold, up to the chunk's end. INVALID_ARGUMENT
+  // when it does not start at a byte, does not end at one or ends past the chunk.
+  absl::Status AddPart(uint64_t first, ByteView packed);
   // Adds `streams` (those of chunk().segment; others are passed over) and packs: the sum mod
-  // 2^sum_bits, chunk().bytes bytes. Without secure aggregation there are no streams. May be called
-  // once.
+  // 2^sum_bits, chunk().bytes bytes. Without secure aggregation there are no streams. Once after
+  // each Begin.
   Bytes Finish(std::span<const MaskStream> streams, kernels::MaskCipher cipher);
 
   const kernels::Chunk& chunk() const { return chunk_; }

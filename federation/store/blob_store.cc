@@ -62,6 +62,10 @@ BlobWriter::~BlobWriter() {
 }
 
 absl::Status BlobWriter::AddChunk(ByteView bytes) {
+  return AddHashedChunk(bytes, Sha256::Of(bytes));
+}
+
+absl::Status BlobWriter::AddHashedChunk(ByteView bytes, const Digest& digest) {
   if (!fd_.valid()) return absl::FailedPreconditionError("the blob is committed already");
   ATOLL_RETURN_IF_ERROR(failed_);
   if (bytes.empty() || bytes.size() > kMaxChunkBytes) {
@@ -73,7 +77,7 @@ absl::Status BlobWriter::AddChunk(ByteView bytes) {
   }
   failed_ = WriteAt(fd_.get(), kMagic.size() + bytes_, bytes, temporary_);
   ATOLL_RETURN_IF_ERROR(failed_);
-  digests_.push_back(Sha256::Of(bytes));
+  digests_.push_back(digest);
   sizes_.push_back(static_cast<uint32_t>(bytes.size()));
   bytes_ += bytes.size();
   return absl::OkStatus();
@@ -110,15 +114,24 @@ absl::StatusOr<Digest> BlobWriter::Commit() {
 }
 
 absl::StatusOr<Bytes> BlobReader::ReadChunk(uint32_t index) const {
+  Bytes bytes(index < sizes_.size() ? sizes_[index] : 0);
+  ATOLL_RETURN_IF_ERROR(ReadChunk(index, bytes));
+  return bytes;
+}
+
+absl::Status BlobReader::ReadChunk(uint32_t index, std::span<uint8_t> out) const {
   if (index >= digests_.size()) {
     return absl::OutOfRangeError(absl::StrCat("chunk ", index, " of a blob of ", digests_.size()));
   }
-  Bytes bytes(sizes_[index]);
-  ATOLL_RETURN_IF_ERROR(ReadAt(fd_.get(), offsets_[index], bytes, path_));
-  if (Sha256::Of(bytes) != digests_[index]) {
+  if (out.size() != sizes_[index]) {
+    return absl::InvalidArgumentError(absl::StrCat(path_.string(), ": chunk ", index, " has ",
+                                                   sizes_[index], " bytes, not ", out.size()));
+  }
+  ATOLL_RETURN_IF_ERROR(ReadAt(fd_.get(), offsets_[index], out, path_));
+  if (Sha256::Of(out) != digests_[index]) {
     return absl::DataLossError(absl::StrCat(path_.string(), ": chunk ", index, " is damaged"));
   }
-  return bytes;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<BlobStore> BlobStore::Open(const fs::path& folder) {

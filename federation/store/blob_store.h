@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,6 +25,8 @@ class BlobWriter {
   // kMaxChunks, RESOURCE_EXHAUSTED when the disk is full, UNAVAILABLE for other trouble with it.
   // After an error the blob is lost.
   absl::Status AddChunk(ByteView bytes);
+  // For a caller that has hashed the chunk already, in another thread: digest = SHA-256(bytes).
+  absl::Status AddHashedChunk(ByteView bytes, const Digest& digest);
   // Syncs, gives the blob its name and syncs the folder; once. Its name: MerkleRoot of the chunks'
   // SHA-256. At least one chunk. Errors as AddChunk.
   absl::StatusOr<Digest> Commit();
@@ -54,6 +57,8 @@ class BlobReader {
   // OUT_OF_RANGE for index >= chunk_count(), DATA_LOSS when the bytes are not those of the chunk's
   // digest.
   absl::StatusOr<Bytes> ReadChunk(uint32_t index) const;
+  // The same into memory of chunk_bytes(index) bytes; INVALID_ARGUMENT for another size.
+  absl::Status ReadChunk(uint32_t index, std::span<uint8_t> out) const;
 
  private:
   friend class BlobStore;

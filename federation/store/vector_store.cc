@@ -140,21 +140,32 @@ absl::Status StagedVector::Complete(const Digest& root) const {
                                                  Hex(actual), ", committed was ", Hex(root)));
 }
 
-absl::StatusOr<Bytes> StagedVector::ReadChunk(uint32_t index) const {
-  Digest digest = kAbsent;
+absl::StatusOr<Digest> StagedVector::DigestOf(uint32_t index) const {
   if (index < sizes_.size()) {
     std::lock_guard lock(mutex_);
-    digest = digests_[index];
+    if (digests_[index] != kAbsent) return digests_[index];
   }
-  if (digest == kAbsent) {
-    return absl::NotFoundError(absl::StrCat(path_.string(), ": chunk ", index, " is not stored"));
-  }
+  return absl::NotFoundError(absl::StrCat(path_.string(), ": chunk ", index, " is not stored"));
+}
+
+absl::StatusOr<Bytes> StagedVector::ReadChunk(uint32_t index) const {
+  ATOLL_ASSIGN_OR_RETURN(const Digest digest, DigestOf(index));
   Bytes bytes(sizes_[index]);
   ATOLL_RETURN_IF_ERROR(ReadAt(fd_.get(), offsets_[index], bytes, path_));
   if (Sha256::Of(bytes) != digest) {
     return absl::DataLossError(absl::StrCat(path_.string(), ": chunk ", index, " is damaged"));
   }
   return bytes;
+}
+
+absl::Status StagedVector::ReadPart(uint32_t index, uint32_t offset, std::span<uint8_t> out) const {
+  ATOLL_RETURN_IF_ERROR(DigestOf(index).status());
+  if (offset > sizes_[index] || out.size() > sizes_[index] - offset) {
+    return absl::OutOfRangeError(absl::StrCat(path_.string(), ": chunk ", index, " has ",
+                                              sizes_[index], " bytes: no ", out.size(),
+                                              " bytes from ", offset, " on"));
+  }
+  return ReadAt(fd_.get(), offsets_[index] + offset, out, path_);
 }
 
 absl::StatusOr<std::unique_ptr<VectorStore>> VectorStore::Open(const fs::path& folder) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -46,6 +47,12 @@ class StagedVector {
   // NOT_FOUND for a chunk that is not stored, DATA_LOSS when its bytes are not those that were
   // written.
   absl::StatusOr<Bytes> ReadChunk(uint32_t index) const;
+  // Bytes [offset, offset + out.size()) of a chunk, not hashed again: this process checked the
+  // chunk when it came, or when it opened the file (DATA_LOSS only when the file is shorter now).
+  // What stays unseen is a disk that gives back other bytes than it was given while the round runs;
+  // ReadChunk sees that too, at the price of SHA-256 over everything. NOT_FOUND as ReadChunk,
+  // OUT_OF_RANGE for bytes past the chunk's end.
+  absl::Status ReadPart(uint32_t index, uint32_t offset, std::span<uint8_t> out) const;
   // The digests of a complete vector (FAILED_PRECONDITION otherwise), for audit paths.
   absl::StatusOr<std::vector<Digest>> ChunkDigests() const;
 
@@ -53,6 +60,7 @@ class StagedVector {
   friend class VectorStore;
   StagedVector() = default;
   absl::Status Load(uint64_t file_bytes);  // begins the file, or reads what is stored
+  absl::StatusOr<Digest> DigestOf(uint32_t index) const;  // NOT_FOUND
   std::filesystem::path path_;
   OwnedFd fd_;
   std::vector<uint32_t> sizes_;

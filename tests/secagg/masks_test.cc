@@ -112,6 +112,25 @@ TEST(Masks, SumRefusesAChunkOfAnotherSizeOrIndex) {
   EXPECT_TRUE(absl::IsInvalidArgument(summer.Add(chunk)));
   chunk.resize(summer.chunk().bytes - 1);
   EXPECT_TRUE(absl::IsInvalidArgument(summer.Add(chunk)));
+  EXPECT_TRUE(absl::IsInvalidArgument(summer.Begin(layout, layout.chunk_count())));
+}
+
+TEST(Masks, PartsOfAChunkAddUpToIt) {
+  constexpr uint32_t kBits = 13;
+  const kernels::VectorLayout layout({{1003, 10, kBits, 1.0}});
+  ChunkSummer summer = *ChunkSummer::Create(layout, 0);
+  Bytes packed(summer.chunk().bytes);
+  TestRandom(4).Fill(packed);
+  packed.back() &= 0x7f;  // 1003 * 13 bits end within the byte
+  const ByteView view(packed);
+  ASSERT_EQ(summer.AddPart(0, view.first(16 / 8 * kBits)), absl::OkStatus());
+  ASSERT_EQ(summer.AddPart(16, view.subspan(16 / 8 * kBits)), absl::OkStatus());
+  EXPECT_EQ(summer.Finish({}, kernels::MaskCipher::kAes256Ctr), packed);
+  // Not on a byte's border, not to one, or past the end.
+  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(4, view.subspan(13))));
+  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(8, view.first(14))));
+  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(8, view)));
+  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(1008, {})));
 }
 
 TEST(Masks, EachPairCancelsAndNoStreamIsUsedTwice) {

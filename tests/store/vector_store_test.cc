@@ -73,6 +73,24 @@ TEST_F(VectorStoreTest, AnyOrder) {
   for (uint32_t i = 0; i < 4; ++i) EXPECT_EQ(vector->ReadChunk(i).value(), Chunk(i, kSizes[i]));
 }
 
+TEST_F(VectorStoreTest, ReadsParts) {
+  const auto store = VectorStore::Open(Folder()).value();
+  const auto vector = store->OpenVector(kId, kSizes).value();
+  ASSERT_TRUE(vector->WriteChunk(3, Chunk(3, 500)).ok());
+  const Bytes whole = Chunk(3, 500);
+  Bytes part(200);
+  ASSERT_TRUE(vector->ReadPart(3, 300, part).ok());
+  EXPECT_EQ(part, Bytes(whole.begin() + 300, whole.end()));
+  ASSERT_TRUE(vector->ReadPart(3, 0, part).ok());
+  EXPECT_EQ(part, Bytes(whole.begin(), whole.begin() + 200));
+  EXPECT_EQ(vector->ReadPart(3, 301, part).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(vector->ReadPart(3, 501, {}).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(vector->ReadPart(0, 0, part).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(vector->ReadPart(4, 0, part).code(), absl::StatusCode::kNotFound);
+  fs::resize_file(File(), fs::file_size(File()) - 100);
+  EXPECT_EQ(vector->ReadPart(3, 300, part).code(), absl::StatusCode::kDataLoss);
+}
+
 TEST_F(VectorStoreTest, TheSameChunkAgainMustBeTheSame) {
   const auto store = VectorStore::Open(Folder()).value();
   const auto vector = store->OpenVector(kId, kSizes).value();

@@ -1,0 +1,207 @@
+// SumRound against a sum that is made in memory, number by number.
+#include "federation/coordinator/summing.h"
+
+#include <cstring>
+#include <functional>
+
+#include "comms/base/files.h"
+#include "comms/base/random.h"
+#include "comms/sitelink/messages.h"
+#include "federation/secagg/sum.h"
+#include "gmock/gmock.h"
+#include "kernels/pack.h"
+#include "kernels/quantize.h"
+
+namespace atl::coordinator {
+namespace {
+
+using kernels::kChunkElements;
+
+constexpr uint64_t kLength = 5 * kChunkElements / 2 + 3;  // three chunks, the last one short
+constexpr uint32_t kSites = 5;
+
+uint64_t Mix(uint64_t x) {
+  x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15;
+  return x ^ (x >> 29);
+}
+
+// What site `site` sends for coordinate e of the update, before masks; small enough for `bits`.
+int64_t Value(uint32_t site, uint64_t e, uint32_t bits) {
+  const int64_t bound = (int64_t{1} << (bits - 1)) - 1;
+  return static_cast<int64_t>(Mix(e * 131 + site) % static_cast<uint64_t>(2 * bound + 1)) - bound;
+}
+
+Bytes PackedValues(const kernels::Segment& segment, const std::function<int64_t(uint64_t)>& value) {
+  Bytes lanes(segment.length * segment.lane_bytes()), packed(segment.packed_bytes());
+  for (uint64_t e = 0; e < segment.length; ++e)
+    kernels::StoreLane(lanes, segment.lane_bytes(), e, value(e));
+  kernels::PackLanes(lanes, segment.lane_bytes(), segment.sum_bits, segment.length, packed);
+  return packed;
+}
+
+class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
+ protected:
+  SummingTest()
+      : folder_(TemporaryFolder::Create("summing").value()),
+        blobs_(store::BlobStore::Open(folder_.path() / "blobs").value()),
+        vectors_(store::VectorStore::Open(folder_.path() / "staged").value()) {
+    task_.job = JobId(1);
+    task_.round = RoundId(2);
+    task_.slot = SlotId(3);
+    task_.segments = {{.length = sitelink::kMetricCount,
+                       .value_bits = sitelink::kMetricValueBits,
+                       .sum_bits = kernels::SumBits(sitelink::kMetricValueBits, kSites)},
+                      {.length = kLength,
+                       .value_bits = Bits(),
+                       .sum_bits = kernels::SumBits(Bits(), kSites),
+                       .scale = 128}};
+    task_.weight_max = 10;
+    task_.server_lr = 0.5;
+    for (uint32_t segment : {0, 1}) {
+      secagg::MaskStream stream{.segment = segment, .subtract = segment == 1, .key = {}};
+      stream.key.span()[0] = static_cast<uint8_t>(7 + segment);
+      task_.streams.push_back(stream);
+    }
+    task_.model = WriteModel(kLength);
+    for (uint32_t site = 1; site <= kSites; ++site) Stage(site);
+  }
+
+  uint32_t Bits() const { return GetParam(); }
+  static float ModelAt(uint64_t e) { return static_cast<float>(e % 1000) / 64; }
+
+  Digest WriteModel(uint64_t length) {
+    store::BlobWriter writer = blobs_.NewBlob().value();
+    std::vector<float> values(length);
+    for (uint64_t e = 0; e < length; ++e) values[e] = ModelAt(e);
+    for (uint64_t first = 0; first < length; first += kChunkElements) {
+      Bytes chunk(std::min(kChunkElements, length - first) * sizeof(float));
+      std::memcpy(chunk.data(), values.data() + first, chunk.size());
+      EXPECT_TRUE(writer.AddChunk(chunk).ok());
+    }
+    return writer.Commit().value();
+  }
+
+  // Site 1 has the task's streams taken off, so that they cancel in the sum.
+  void Stage(uint32_t site) {
+    task_.survivors.push_back(SiteId(site));
+    const kernels::VectorLayout layout(task_.segments);
+    Bytes packed = PackedValues(task_.segments[0], [](uint64_t) { return 2; });
+    const Bytes update =
+        PackedValues(task_.segments[1], [&](uint64_t e) { return Value(site, e, Bits()); });
+    packed.insert(packed.end(), update.begin(), update.end());
+    std::vector<uint32_t> sizes;
+    for (uint32_t i = 0; i < layout.chunk_count(); ++i)
+      sizes.push_back(static_cast<uint32_t>(layout.chunk(i).bytes));
+    const auto vector =
+        vectors_->OpenVector({task_.job, task_.round, task_.slot, SiteId(site)}, sizes).value();
+    for (uint32_t i = 0; i < layout.chunk_count(); ++i) {
+      const kernels::Chunk chunk = layout.chunk(i);
+      Bytes bytes(packed.begin() + chunk.byte_offset,
+                  packed.begin() + chunk.byte_offset + chunk.bytes);
+      if (site == 1) {
+        auto streams = task_.streams;
+        for (secagg::MaskStream& stream : streams) stream.subtract = !stream.subtract;
+        secagg::ChunkSummer masked = secagg::ChunkSummer::Create(layout, i).value();
+        EXPECT_TRUE(masked.Add(bytes).ok());
+        bytes = masked.Finish(streams, task_.cipher);
+      }
+      EXPECT_TRUE(vector->WriteChunk(i, bytes).ok());
+    }
+    held_.push_back(vector);
+  }
+
+  absl::StatusOr<SumOutcome> Sum(uint32_t threads) {
+    return SumRound(task_, blobs_, *vectors_, threads, stopped_);
+  }
+
+  Bytes ReadAll(const Digest& root) {
+    Bytes all;
+    const store::BlobReader blob = blobs_.OpenBlob(root).value();
+    for (uint32_t i = 0; i < blob.chunk_count(); ++i) {
+      const Bytes chunk = blob.ReadChunk(i).value();
+      all.insert(all.end(), chunk.begin(), chunk.end());
+    }
+    return all;
+  }
+
+  TemporaryFolder folder_;
+  store::BlobStore blobs_;
+  std::unique_ptr<store::VectorStore> vectors_;
+  StartSum task_;
+  std::vector<std::shared_ptr<store::StagedVector>> held_;
+  std::atomic<bool> stopped_ = false;
+};
+
+TEST_P(SummingTest, IsTheSumForAnyNumberOfThreads) {
+  const SumOutcome one = Sum(1).value();
+  EXPECT_EQ(one.weight, 2 * kSites);
+  const Bytes sum = ReadAll(one.sum);
+  const kernels::Segment& segment = task_.segments[1];
+  Bytes expected = PackedValues(task_.segments[0], [](uint64_t) { return 2 * kSites; });
+  const auto total = [&](uint64_t e) {
+    int64_t value = 0;
+    for (uint32_t site = 1; site <= kSites; ++site) value += Value(site, e, Bits());
+    return value;
+  };
+  const Bytes update = PackedValues(segment, total);
+  expected.insert(expected.end(), update.begin(), update.end());
+  EXPECT_TRUE(sum == expected);
+
+  // Weights 2 of 10 each: the average is over kSites * 0.2.
+  const Bytes next = ReadAll(one.next_model);
+  ASSERT_EQ(next.size(), kLength * sizeof(float));
+  for (uint64_t e = 0; e < kLength; e += 1001) {
+    float value = 0;
+    std::memcpy(&value, next.data() + e * sizeof(float), sizeof(float));
+    EXPECT_FLOAT_EQ(value, ModelAt(e) + 0.5 * static_cast<double>(total(e)) / (128 * 0.2 * kSites));
+  }
+  for (uint32_t threads : {2u, 3u, 16u}) {
+    const SumOutcome more = Sum(threads).value();
+    EXPECT_EQ(more.sum, one.sum) << threads;
+    EXPECT_EQ(more.next_model, one.next_model) << threads;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, SummingTest, testing::Values(5, 10, 13, 20, 40),
+                         [](const auto& info) { return std::to_string(info.param) + "Bits"; });
+
+using SummingFailures = SummingTest;
+INSTANTIATE_TEST_SUITE_P(Widths, SummingFailures, testing::Values(13));
+
+TEST_P(SummingFailures, Stops) {
+  stopped_ = true;
+  EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_P(SummingFailures, AVectorThatIsNotWhole) {
+  task_.survivors.push_back(SiteId(kSites + 1));
+  EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(SummingFailures, AModelOfAnotherSize) {
+  task_.model = WriteModel(kLength - 1);
+  EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kInvalidArgument);
+  task_.model = WriteModel(kChunkElements);
+  EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(SummingFailures, ADamagedModel) {
+  const std::string name = Hex(task_.model);
+  const auto path = folder_.path() / "blobs" / name.substr(0, 2) / name.substr(2);
+  Bytes file = ReadFile(path, 1 << 30).value();
+  file[file.size() / 2] ^= 1;
+  ASSERT_TRUE(WriteFileAtomic(path, file).ok());
+  EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kDataLoss);
+  // Nothing half made stays.
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path() / "blobs/temporary"));
+}
+
+TEST(SumThreads, AreBounded) {
+  EXPECT_GE(SumThreads(0), 1u);
+  EXPECT_LE(SumThreads(0), kSumThreadsMax);
+  EXPECT_EQ(SumThreads(3), 3u);
+  EXPECT_EQ(SumThreads(1000), kSumThreadsMax);
+}
+
+}  // namespace
+}  // namespace atl::coordinator
