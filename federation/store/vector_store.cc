@@ -100,13 +100,20 @@ absl::Status StagedVector::WriteChunk(uint32_t index, ByteView bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("chunk ", index, " came again with other bytes (", path_.string(), ")"));
   }
-  ATOLL_RETURN_IF_ERROR(WriteAt(fd_.get(), offsets_[index], bytes, path_));
-  ATOLL_RETURN_IF_ERROR(
-      WriteAt(fd_.get(), kDigestsOffset + sizeof(Digest) * uint64_t{index}, digest, path_));
-  ATOLL_RETURN_IF_ERROR(SyncData(fd_.get(), path_));
+  if (absl::Status stored = Store(index, bytes, digest); !stored.ok()) {
+    *checked_ = false;  // who knows what the file holds now
+    return stored;
+  }
   digests_[index] = digest;
   ++stored_;
   return absl::OkStatus();
+}
+
+absl::Status StagedVector::Store(uint32_t index, ByteView bytes, const Digest& digest) {
+  ATOLL_RETURN_IF_ERROR(WriteAt(fd_.get(), offsets_[index], bytes, path_));
+  ATOLL_RETURN_IF_ERROR(
+      WriteAt(fd_.get(), kDigestsOffset + sizeof(Digest) * uint64_t{index}, digest, path_));
+  return SyncData(fd_.get(), path_);
 }
 
 std::vector<uint32_t> StagedVector::StoredChunks() const {
@@ -181,17 +188,18 @@ absl::StatusOr<std::shared_ptr<StagedVector>> VectorStore::OpenVector(
   std::lock_guard lock(mutex_);
   const fs::path folder = RoundFolder(folder_, id.job, id.round);
   const fs::path path = folder / absl::StrCat(SlotPrefix(id.slot), id.site.value());
-  if (const auto open = open_.find(id); open != open_.end()) {
-    if (std::shared_ptr<StagedVector> vector = open->second.lock()) {
+  if (const auto known = entries_.find(id); known != entries_.end()) {
+    if (std::shared_ptr<StagedVector> vector = known->second.open.lock()) {
       if (vector->sizes_ != chunk_bytes) return OtherSizes(path);
       return vector;
     }
   }
-  std::erase_if(open_, [](const auto& entry) { return entry.second.expired(); });
 
   std::shared_ptr<StagedVector> vector(new StagedVector());
   vector->path_ = path;
   vector->sizes_ = chunk_bytes;
+  const auto known = entries_.find(id);
+  vector->checked_ = known != entries_.end() ? known->second.checked : Entry().checked;
   uint64_t end = kDigestsOffset + sizeof(Digest) * chunk_bytes.size();
   for (uint32_t size : chunk_bytes) {
     vector->offsets_.push_back(end);
@@ -201,9 +209,10 @@ absl::StatusOr<std::shared_ptr<StagedVector>> VectorStore::OpenVector(
   const bool is_new = !fs::exists(path);
   vector->fd_ = OwnedFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!vector->fd_.valid()) return FileError(errno, path, "cannot open");
-  absl::Status loaded = vector->Load(end);
+  absl::Status loaded = vector->Load(end, *vector->checked_);
+  const bool is_known = *vector->checked_;
   for (const fs::path& synced : {folder, folder.parent_path(), folder_}) {
-    if (loaded.ok()) loaded = SyncFolder(synced);
+    if (loaded.ok() && !is_known) loaded = SyncFolder(synced);
   }
   if (!loaded.ok()) {
     // Nothing of a vector that could not begin stays; what was stored before is kept for another
@@ -211,11 +220,12 @@ absl::StatusOr<std::shared_ptr<StagedVector>> VectorStore::OpenVector(
     if (is_new) unlink(path.c_str());
     return loaded;
   }
-  open_[id] = vector;
+  *vector->checked_ = true;
+  entries_[id] = {vector, vector->checked_};
   return vector;
 }
 
-absl::Status StagedVector::Load(uint64_t file_bytes) {
+absl::Status StagedVector::Load(uint64_t file_bytes, bool trusted) {
   digests_.assign(sizes_.size(), kAbsent);
   const Bytes header = Header(sizes_);
   Bytes found(header.size());
@@ -241,6 +251,10 @@ absl::Status StagedVector::Load(uint64_t file_bytes) {
     ATOLL_RETURN_IF_ERROR(
         ReadAt(fd_.get(), kDigestsOffset + sizeof(Digest) * uint64_t{i}, digests_[i], path_));
     if (digests_[i] == kAbsent) continue;
+    if (trusted) {
+      ++stored_;
+      continue;
+    }
     Bytes bytes(sizes_[i]);
     ATOLL_RETURN_IF_ERROR(ReadAt(fd_.get(), offsets_[i], bytes, path_));
     if (Sha256::Of(bytes) == digests_[i]) {
@@ -252,11 +266,13 @@ absl::Status StagedVector::Load(uint64_t file_bytes) {
   return absl::OkStatus();
 }
 
+void VectorStore::Forget(const std::function<bool(const VectorId&)>& which) {
+  std::erase_if(entries_, [&](const auto& entry) { return which(entry.first); });
+}
+
 absl::Status VectorStore::RemoveSlot(JobId job, RoundId round, SlotId slot) {
   std::lock_guard lock(mutex_);
-  std::erase_if(open_, [&](const auto& entry) {
-    return entry.first.job == job && entry.first.round == round && entry.first.slot == slot;
-  });
+  Forget([&](const VectorId& id) { return id.job == job && id.round == round && id.slot == slot; });
   std::error_code error;
   std::vector<fs::path> doomed;
   for (const fs::directory_entry& entry :
@@ -271,15 +287,13 @@ absl::Status VectorStore::RemoveSlot(JobId job, RoundId round, SlotId slot) {
 
 absl::Status VectorStore::RemoveRound(JobId job, RoundId round) {
   std::lock_guard lock(mutex_);
-  std::erase_if(open_, [&](const auto& entry) {
-    return entry.first.job == job && entry.first.round == round;
-  });
+  Forget([&](const VectorId& id) { return id.job == job && id.round == round; });
   return RemoveTree(RoundFolder(folder_, job, round));
 }
 
 absl::Status VectorStore::RemoveJob(JobId job) {
   std::lock_guard lock(mutex_);
-  std::erase_if(open_, [&](const auto& entry) { return entry.first.job == job; });
+  Forget([&](const VectorId& id) { return id.job == job; });
   return RemoveTree(folder_ / std::to_string(job.value()));
 }
 

@@ -1,8 +1,10 @@
 // Masked vectors that sites upload, staged on disk until their round's sum is made.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -59,14 +61,17 @@ class StagedVector {
  private:
   friend class VectorStore;
   StagedVector() = default;
-  absl::Status Load(uint64_t file_bytes);  // begins the file, or reads what is stored
+  absl::Status Store(uint32_t index, ByteView bytes, const Digest& digest);
+  // Begins the file, or reads what is stored; chunks' bytes are hashed unless they are trusted.
+  absl::Status Load(uint64_t file_bytes, bool trusted);
   absl::StatusOr<Digest> DigestOf(uint32_t index) const;  // NOT_FOUND
   std::filesystem::path path_;
   OwnedFd fd_;
   std::vector<uint32_t> sizes_;
-  std::vector<uint64_t> offsets_;  // of the chunks in the file
-  mutable std::mutex mutex_;       // guards what follows
-  std::vector<Digest> digests_;    // all zero: not stored
+  std::vector<uint64_t> offsets_;               // of the chunks in the file
+  std::shared_ptr<std::atomic<bool>> checked_;  // shared with the store's entry of this vector
+  mutable std::mutex mutex_;                    // guards what follows
+  std::vector<Digest> digests_;                 // all zero: not stored
   uint32_t stored_ = 0;
 };
 
@@ -79,8 +84,8 @@ class VectorStore {
   // Begins the vector, or goes on with it; while somebody holds it, the same object. `chunk_bytes`
   // are the chunks' sizes, each 1..kMaxChunkBytes. Space for all of it is reserved at once:
   // RESOURCE_EXHAUSTED when there is none. INVALID_ARGUMENT for bad sizes, or others than the
-  // vector was begun with. After a restart the stored chunks are read and checked; a damaged one
-  // counts as not stored, so its site sends it again.
+  // vector was begun with. The first time in a process the stored chunks are read and checked; a
+  // damaged one counts as not stored, so its site sends it again.
   absl::StatusOr<std::shared_ptr<StagedVector>> OpenVector(
       const VectorId& id, const std::vector<uint32_t>& chunk_bytes);
 
@@ -95,7 +100,14 @@ class VectorStore {
   std::filesystem::path folder_;
   FileLock lock_;
   std::mutex mutex_;
-  std::map<VectorId, std::weak_ptr<StagedVector>> open_;
+  struct Entry {
+    std::weak_ptr<StagedVector> open;
+    // This process has checked every chunk of the file that counts as stored, and no write failed
+    // since: a vector that is opened again need not be read and hashed whole.
+    std::shared_ptr<std::atomic<bool>> checked = std::make_shared<std::atomic<bool>>(false);
+  };
+  void Forget(const std::function<bool(const VectorId&)>& which);
+  std::map<VectorId, Entry> entries_;  // until they are removed
 };
 
 // Sizes of the chunks that `bytes` fall into: all of chunk_bytes but the last.

@@ -1,5 +1,8 @@
 #include "federation/store/vector_store.h"
 
+#include <sys/resource.h>
+
+#include <csignal>
 #include <thread>
 
 #include "comms/base/files.h"
@@ -193,6 +196,40 @@ TEST_F(VectorStoreTest, DamagedChunksCountAsMissing) {
   // While it is in use nothing rereads it, but a read notices.
   FlipBit(File(), data + 10);
   EXPECT_EQ(vector->ReadChunk(0).status().code(), absl::StatusCode::kDataLoss);
+}
+
+// What this process has checked once is not read and hashed again when it is opened again...
+TEST_F(VectorStoreTest, IsCheckedOnceInAProcess) {
+  const auto store = VectorStore::Open(Folder()).value();
+  ASSERT_TRUE(WriteAll(*store->OpenVector(kId, kSizes).value()).ok());
+  FlipBit(File(), fs::file_size(File()) - 2501 + 10);
+  EXPECT_TRUE(store->OpenVector(kId, kSizes).value()->HasAll());
+  // ...but a read that checks still notices, and one that was removed is another.
+  {
+    const auto vector = store->OpenVector(kId, kSizes).value();
+    EXPECT_EQ(vector->ReadChunk(0).status().code(), absl::StatusCode::kDataLoss);
+  }
+  ASSERT_TRUE(store->RemoveSlot(kId.job, kId.round, kId.slot).ok());
+  EXPECT_THAT(store->OpenVector(kId, kSizes).value()->StoredChunks(), IsEmpty());
+}
+
+TEST_F(VectorStoreTest, IsCheckedAgainAfterAWriteThatFailed) {
+  const int failed = InChild([&] {
+    const auto store = VectorStore::Open(Folder()).value();
+    {
+      const auto vector = store->OpenVector(kId, kSizes).value();
+      if (!vector->WriteChunk(3, Chunk(3, 500)).ok()) return 1;
+      signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{.rlim_cur = 100, .rlim_max = RLIM_INFINITY};
+      setrlimit(RLIMIT_FSIZE, &limit);
+      if (vector->WriteChunk(1, Chunk(1, 1000)).ok()) return 2;
+    }
+    const rlimit limit{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    FlipBit(File(), fs::file_size(File()) - 1);
+    return store->OpenVector(kId, kSizes).value()->StoredChunks().empty() ? 0 : 3;
+  });
+  EXPECT_EQ(failed, 0);
 }
 
 TEST_F(VectorStoreTest, ATruncatedFileLosesItsLastChunksOnly) {
