@@ -23,6 +23,11 @@ const cpu::QuantizeKernel& FirstSupported() {
   __builtin_unreachable();  // the last one runs everywhere
 }
 
+const cpu::QuantizeKernel& BestKernel() {
+  static const cpu::QuantizeKernel& best = FirstSupported();
+  return best;
+}
+
 void CheckLane(uint32_t lane_bytes) {
   assert(lane_bytes == 1 || lane_bytes == 2 || lane_bytes == 4 || lane_bytes == 8);
 }
@@ -64,26 +69,11 @@ void DequantizeLanes(const uint8_t* lanes, uint32_t sum_bits, double inverse_sca
   std::memcpy(out.data() + done, floats, left * sizeof(float));
 }
 
-inline void AddSquares(const float* values, uint64_t count, double (&sum)[kVector]) {
-  for (uint64_t i = 0; i < count; ++i) {
-    const double value = values[i];
-    sum[i] += value * value;
-  }
-}
-
 }  // namespace
 
-double SquaredNorm(std::span<const float> values) {
-  double sum[kVector] = {};  // element i goes to sum[i % kVector]
-  uint64_t done = 0;
-  for (; done + kVector <= values.size(); done += kVector) {
-    AddSquares(values.data() + done, kVector, sum);
-  }
-  AddSquares(values.data() + done, values.size() - done, sum);
-  for (uint64_t half = kVector / 2; half != 0; half /= 2) {
-    for (uint64_t i = 0; i < half; ++i) sum[i] += sum[i + half];
-  }
-  return sum[0];
+double SquaredDistance(std::span<const float> a, std::span<const float> b) {
+  assert(a.size() == b.size());
+  return BestKernel().squared_distance(a.data(), b.data(), a.size());
 }
 
 double ClipFactor(double squared_norm, double clip_norm_l2) {
@@ -94,11 +84,11 @@ double ClipFactor(double squared_norm, double clip_norm_l2) {
   return std::isnan(norm) ? 0.0 : clip_norm_l2 / norm;
 }
 
-uint64_t QuantizeStochastic(std::span<const float> values, const QuantizeOptions& options,
-                            std::span<uint8_t> lanes) {
-  static const cpu::QuantizeKernel& kernel = FirstSupported();
+uint64_t QuantizeStochastic(std::span<const float> values, std::span<const float> origin,
+                            const QuantizeOptions& options, std::span<uint8_t> lanes) {
+  const cpu::QuantizeKernel& kernel = BestKernel();
   CheckLane(options.lane_bytes);
-  assert(lanes.size() >= values.size() * options.lane_bytes);
+  assert(origin.size() == values.size() && lanes.size() >= values.size() * options.lane_bytes);
   const MaskKey key{.key = options.rounding_key};
   uint32_t random[kBatch];
   uint64_t saturated = 0;
@@ -109,6 +99,7 @@ uint64_t QuantizeStochastic(std::span<const float> values, const QuantizeOptions
     AddMasks({reinterpret_cast<uint8_t*>(random), count * sizeof(uint32_t)}, sizeof(uint32_t),
              options.first_element + done, {&key, 1});
     saturated += kernel.quantize({.values = values.data() + done,
+                                  .origin = origin.data() + done,
                                   .random = random,
                                   .count = count,
                                   .factor = options.factor,

@@ -7,8 +7,9 @@
 
 namespace atl::kernels {
 
-// Sum of squares in double precision, in a fixed order.
-double SquaredNorm(std::span<const float> values);
+// ||a - b||^2: differences in float, as QuantizeStochastic takes them, their squares and the sum in
+// double precision, in a fixed order. a and b have the same size.
+double SquaredDistance(std::span<const float> a, std::span<const float> b);
 
 // The factor that brings a vector of this L2 norm to at most clip_norm_l2: min(1, clip / norm);
 // 0 where the norm is infinite or not a number.
@@ -24,11 +25,11 @@ struct QuantizeOptions {
       0;  // ...at the element's index, so that any split into ranges rounds the same
 };
 
-// q = floor(x * factor + u), u uniform in [0, 1): E[q] = x * factor. Writes two's complement lanes
-// (mod 2^(8 L)). lanes: values.size() * lane_bytes bytes. Returns the number of saturated values.
-// NaN saturates to 0 and counts.
-uint64_t QuantizeStochastic(std::span<const float> values, const QuantizeOptions& options,
-                            std::span<uint8_t> lanes);
+// q = floor(x * factor + u), x = value - origin in float, u uniform in [0, 1): E[q] = x * factor.
+// Writes two's complement lanes (mod 2^(8 L)). origin: values.size() floats; lanes: values.size() *
+// lane_bytes bytes. Returns the number of saturated values. NaN saturates to 0 and counts.
+uint64_t QuantizeStochastic(std::span<const float> values, std::span<const float> origin,
+                            const QuantizeOptions& options, std::span<uint8_t> lanes);
 
 // Lanes hold sums mod 2^sum_bits; sign-extended from sum_bits, as doubles times `inverse_scale`,
 // into float.

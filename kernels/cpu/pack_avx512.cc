@@ -158,6 +158,14 @@ ATOLL_KERNEL_TARGET uint64_t PackVectors(const PackShape& shape, const uint8_t* 
   return vectors;
 }
 
+template <uint32_t kLane>
+ATOLL_KERNEL_TARGET inline __m512i Sum(__m512i a, __m512i b) {
+  if constexpr (kLane == 1) return _mm512_add_epi8(a, b);
+  if constexpr (kLane == 2) return _mm512_add_epi16(a, b);
+  if constexpr (kLane == 4) return _mm512_add_epi32(a, b);
+  return _mm512_add_epi64(a, b);
+}
+
 template <uint32_t kLane, bool kAdd>
 ATOLL_KERNEL_TARGET uint64_t UnpackVectors(const PackShape& shape, const uint8_t* packed,
                                            uint8_t* lanes) {
@@ -173,12 +181,7 @@ ATOLL_KERNEL_TARGET uint64_t UnpackVectors(const PackShape& shape, const uint8_t
     if constexpr (kLane <= 2) v = Apart(v, halves);
     if constexpr (kLane == 1) v = Apart(v, bytes);
     uint8_t* out = lanes + kVectorBytes * done;
-    if constexpr (kAdd) {
-      const __m512i old = _mm512_loadu_si512(out);
-      if constexpr (kLane == 1) v = _mm512_add_epi8(v, old);
-      if constexpr (kLane == 2) v = _mm512_add_epi16(v, old);
-      if constexpr (kLane == 4) v = _mm512_add_epi32(v, old);
-    }
+    if constexpr (kAdd) v = Sum<kLane>(v, _mm512_loadu_si512(out));
     _mm512_storeu_si512(out, v);
   }
   return done;
@@ -188,6 +191,18 @@ template <uint32_t kLane>
 uint64_t UnpackOrAdd(const PackShape& shape, const uint8_t* packed, bool add, uint8_t* lanes) {
   return add ? UnpackVectors<kLane, true>(shape, packed, lanes)
              : UnpackVectors<kLane, false>(shape, packed, lanes);
+}
+
+// Fields as wide as the lanes.
+template <uint32_t kLane>
+ATOLL_KERNEL_TARGET uint64_t AddWhole(const PackShape& shape, const uint8_t* packed,
+                                      uint8_t* lanes) {
+  const uint64_t vectors = shape.elements / (kVectorBytes / kLane);
+  for (uint64_t i = 0; i < vectors * kVectorBytes; i += kVectorBytes) {
+    _mm512_storeu_si512(lanes + i,
+                        Sum<kLane>(_mm512_loadu_si512(lanes + i), _mm512_loadu_si512(packed + i)));
+  }
+  return vectors;
 }
 
 }  // namespace
@@ -206,8 +221,14 @@ void PackAvx512(const PackShape& shape, const uint8_t* lanes, uint8_t* packed) {
 
 void UnpackAvx512(const PackShape& shape, const uint8_t* packed, bool add, uint8_t* lanes) {
   uint64_t vectors = 0;
-  const bool copied = shape.bits == 8 * shape.lane_bytes && !add;
-  if (!copied && shape.lane_bytes <= 4) {
+  const bool whole = shape.bits == 8 * shape.lane_bytes;
+  if (whole && add) {
+    vectors = shape.lane_bytes == 1   ? AddWhole<1>(shape, packed, lanes)
+              : shape.lane_bytes == 2 ? AddWhole<2>(shape, packed, lanes)
+              : shape.lane_bytes == 4 ? AddWhole<4>(shape, packed, lanes)
+                                      : AddWhole<8>(shape, packed, lanes);
+    packed += vectors * kVectorBytes;
+  } else if (!whole && shape.lane_bytes <= 4) {
     vectors = shape.lane_bytes == 1   ? UnpackOrAdd<1>(shape, packed, add, lanes)
               : shape.lane_bytes == 2 ? UnpackOrAdd<2>(shape, packed, add, lanes)
                                       : UnpackOrAdd<4>(shape, packed, add, lanes);

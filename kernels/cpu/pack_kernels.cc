@@ -13,6 +13,7 @@ bool HasAvx512Vbmi() {
 constexpr PackKernel kKernels[] = {
 #if defined(__x86_64__)
     {"avx512", HasAvx512Vbmi, PackAvx512, UnpackAvx512},
+    {"avx2", [] { return __builtin_cpu_supports("avx2") != 0; }, PackAvx2, UnpackAvx2},
 #endif
     {"portable", [] { return true; }, PackPortable, UnpackPortable},
 };

@@ -33,6 +33,8 @@ void UnpackPortable(const PackShape& shape, const uint8_t* packed, bool add, uin
 #if defined(__x86_64__)
 void PackAvx512(const PackShape& shape, const uint8_t* lanes, uint8_t* packed);
 void UnpackAvx512(const PackShape& shape, const uint8_t* packed, bool add, uint8_t* lanes);
+void PackAvx2(const PackShape& shape, const uint8_t* lanes, uint8_t* packed);
+void UnpackAvx2(const PackShape& shape, const uint8_t* packed, bool add, uint8_t* lanes);
 #endif
 
 }  // namespace atl::kernels::cpu

@@ -19,7 +19,7 @@ uint64_t Quantize(const QuantizeBatch& batch) {
   const double most = FloorToDouble(batch.bound);
   uint64_t saturated = 0;
   for (uint64_t i = 0; i < batch.count; ++i) {
-    const double x = static_cast<double>(batch.values[i]) * batch.factor +
+    const double x = static_cast<double>(batch.values[i] - batch.origin[i]) * batch.factor +
                      static_cast<double>(batch.random[i]) * kRoundingUnit;
     const bool safe = x > -kSafe && x < kSafe;
     int64_t integer = safe ? Floor(x) : 0;
@@ -41,6 +41,7 @@ uint64_t Quantize(const QuantizeBatch& batch) {
 bool Always() { return true; }
 
 #if defined(__x86_64__)
+bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
 bool HasAvx512Dq() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -49,9 +50,10 @@ bool HasAvx512Dq() {
 
 constexpr QuantizeKernel kKernels[] = {
 #if defined(__x86_64__)
-    {"avx512", HasAvx512Dq, QuantizeAvx512},
+    {"avx512", HasAvx512Dq, QuantizeAvx512, SquaredDistanceAvx512},
+    {"avx2", HasAvx2, QuantizeAvx2, SquaredDistanceAvx2},
 #endif
-    {"portable", Always, QuantizePortable},
+    {"portable", Always, QuantizePortable, SquaredDistancePortable},
 };
 
 }  // namespace
@@ -60,6 +62,22 @@ double FloorToDouble(int64_t bound) {
   const double nearest = static_cast<double>(bound);
   const bool above = nearest >= 0x1p63 || static_cast<int64_t>(nearest) > bound;
   return above ? std::nextafter(nearest, 0.0) : nearest;
+}
+
+double SumOfParts(double (&parts)[kSumParts]) {
+  for (uint64_t half = kSumParts / 2; half != 0; half /= 2) {
+    for (uint64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
+  }
+  return parts[0];
+}
+
+double SquaredDistancePortable(const float* a, const float* b, uint64_t count) {
+  double parts[kSumParts] = {};
+  for (uint64_t i = 0; i < count; ++i) {
+    const double difference = a[i] - b[i];
+    parts[i % kSumParts] += difference * difference;
+  }
+  return SumOfParts(parts);
 }
 
 std::span<const QuantizeKernel> QuantizeKernels() { return kKernels; }

@@ -40,8 +40,8 @@ QuantizeOptions Options(uint32_t lane_bytes, double factor, int64_t bound) {
 }
 
 // As the header defines it, one value at a time.
-uint64_t PlainQuantize(const std::vector<float>& values, const QuantizeOptions& options,
-                       Bytes& lanes) {
+uint64_t PlainQuantize(const std::vector<float>& values, const std::vector<float>& origin,
+                       const QuantizeOptions& options, Bytes& lanes) {
   lanes.assign(values.size() * options.lane_bytes, 0);
   uint64_t saturated = 0;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -49,7 +49,7 @@ uint64_t PlainQuantize(const std::vector<float>& values, const QuantizeOptions& 
     const MaskKey key{.key = options.rounding_key};
     AddMasks({reinterpret_cast<uint8_t*>(&bits), 4}, 4, options.first_element + i, {&key, 1});
     const double u = static_cast<double>(bits) / 4294967296.0;
-    const double q = std::floor(static_cast<double>(values[i]) * options.factor + u);
+    const double q = std::floor(static_cast<double>(values[i] - origin[i]) * options.factor + u);
     // Comparisons in long double, whose 64 bits hold every int64_t.
     const long double bound = static_cast<long double>(options.bound);
     int64_t integer = 0;
@@ -69,9 +69,10 @@ uint64_t PlainQuantize(const std::vector<float>& values, const QuantizeOptions& 
 }
 
 // The whole function, and each kernel by itself, on memory that ends where the lanes end.
-void ExpectAsDefined(const std::vector<float>& values, const QuantizeOptions& options) {
+void ExpectAsDefined(const std::vector<float>& values, const std::vector<float>& origin,
+                     const QuantizeOptions& options) {
   Bytes expected;
-  const uint64_t saturated = PlainQuantize(values, options, expected);
+  const uint64_t saturated = PlainQuantize(values, origin, options, expected);
   const auto describe = [&] {
     return std::to_string(values.size()) + " values, lanes of " +
            std::to_string(options.lane_bytes) + ", bound " + std::to_string(options.bound) +
@@ -79,7 +80,7 @@ void ExpectAsDefined(const std::vector<float>& values, const QuantizeOptions& op
   };
   const std::unique_ptr<uint8_t[]> lanes(new uint8_t[expected.size()]);
   const auto result = [&] { return Bytes(lanes.get(), lanes.get() + expected.size()); };
-  EXPECT_EQ(QuantizeStochastic(values, options, {lanes.get(), expected.size()}), saturated);
+  EXPECT_EQ(QuantizeStochastic(values, origin, options, {lanes.get(), expected.size()}), saturated);
   ASSERT_EQ(result(), expected) << describe();
 
   std::vector<uint32_t> random(values.size());
@@ -90,6 +91,7 @@ void ExpectAsDefined(const std::vector<float>& values, const QuantizeOptions& op
     if (!kernel.supported()) continue;
     std::fill_n(lanes.get(), expected.size(), uint8_t{0x77});
     EXPECT_EQ(kernel.quantize({.values = values.data(),
+                               .origin = origin.data(),
                                .random = random.data(),
                                .count = values.size(),
                                .factor = options.factor,
@@ -101,12 +103,24 @@ void ExpectAsDefined(const std::vector<float>& values, const QuantizeOptions& op
   }
 }
 
+void ExpectAsDefined(const std::vector<float>& values, const QuantizeOptions& options) {
+  ExpectAsDefined(values, std::vector<float>(values.size()), options);
+}
+
+uint64_t QuantizeFromZero(std::span<const float> values, const QuantizeOptions& options,
+                          std::span<uint8_t> lanes) {
+  return QuantizeStochastic(values, std::vector<float>(values.size()), options, lanes);
+}
+
 TEST(Quantize, IsAsDefinedForAllCountsAndLanes) {
   for (const uint32_t lane_bytes : kLaneBytes) {
     for (size_t count = 0; count <= 70; ++count) {
       QuantizeOptions options = Options(lane_bytes, 50.0, 100);
       options.first_element = 1000 + count;
-      ExpectAsDefined(Values(count, 2.5), options);  // one in five saturates
+      std::vector<float> values = Values(2 * count, 2.5);  // one in five saturates
+      ExpectAsDefined({values.begin(), values.begin() + count}, options);
+      ExpectAsDefined({values.begin(), values.begin() + count},
+                      {values.begin() + count, values.end()}, options);
     }
   }
   ExpectAsDefined(Values(9001, 1.0), Options(4, 32767.0, 32767));  // more than a batch
@@ -154,7 +168,7 @@ TEST(Quantize, CountsAndSaturates) {
   const std::vector<float> values = {3.0f,       100.0f, -100.0f, kInfinity,
                                      -kInfinity, kNaN,   -7.0f,   7.0f};
   Bytes lanes(values.size() * 2);
-  EXPECT_EQ(QuantizeStochastic(values, Options(2, 1.0, 7), lanes), 5u);
+  EXPECT_EQ(QuantizeFromZero(values, Options(2, 1.0, 7), lanes), 5u);
   std::vector<int64_t> out;
   for (size_t i = 0; i < values.size(); ++i) out.push_back(SignedLane(lanes, 2, 16, i));
   EXPECT_EQ(out, (std::vector<int64_t>{3, 7, -7, 7, -7, 0, -7, 7}));
@@ -165,14 +179,14 @@ TEST(Quantize, AnySplitRoundsTheSame) {
   QuantizeOptions options = Options(4, 1000.0, 1 << 20);
   options.first_element = (uint64_t{1} << 33) + 3;
   Bytes whole(values.size() * 4), pieces(whole.size());
-  QuantizeStochastic(values, options, whole);
+  QuantizeFromZero(values, options, whole);
   size_t done = 0;
   for (size_t size = 1; done < values.size(); size = size * 2 + 1) {
     const size_t count = std::min(size, values.size() - done);
     QuantizeOptions part = options;
     part.first_element += done;
-    QuantizeStochastic(std::span(values).subspan(done, count), part,
-                       std::span(pieces).subspan(done * 4, count * 4));
+    QuantizeFromZero(std::span(values).subspan(done, count), part,
+                     std::span(pieces).subspan(done * 4, count * 4));
     done += count;
   }
   EXPECT_TRUE(whole == pieces);
@@ -183,7 +197,7 @@ TEST(Quantize, RoundsToANeighbourAndWithoutBias) {
   for (const double x : {0.25, -0.25, 0.999, -3.1, 7.5}) {
     const std::vector<float> values(kCount, static_cast<float>(x));
     Bytes lanes(kCount * 4);
-    EXPECT_EQ(QuantizeStochastic(values, Options(4, 1.0, 1000), lanes), 0u);
+    EXPECT_EQ(QuantizeFromZero(values, Options(4, 1.0, 1000), lanes), 0u);
     double sum = 0;
     for (size_t i = 0; i < kCount; ++i) {
       const double q = static_cast<double>(SignedLane(lanes, 4, 32, i));
@@ -200,7 +214,7 @@ TEST(Quantize, IntegersStayAsTheyAre) {
   std::vector<float> values;
   for (int i = -500; i <= 500; ++i) values.push_back(static_cast<float>(i));
   Bytes lanes(values.size() * 2);
-  EXPECT_EQ(QuantizeStochastic(values, Options(2, 1.0, 500), lanes), 0u);
+  EXPECT_EQ(QuantizeFromZero(values, Options(2, 1.0, 500), lanes), 0u);
   for (size_t i = 0; i < values.size(); ++i) {
     EXPECT_EQ(SignedLane(lanes, 2, 16, i), static_cast<int64_t>(i) - 500);
   }
@@ -211,7 +225,7 @@ TEST(Dequantize, IsWithinOneStep) {
   const double scale = 1000.0;
   for (const uint32_t lane_bytes : {2, 4, 8}) {
     Bytes lanes(values.size() * lane_bytes);
-    ASSERT_EQ(QuantizeStochastic(values, Options(lane_bytes, scale, 2000), lanes), 0u);
+    ASSERT_EQ(QuantizeFromZero(values, Options(lane_bytes, scale, 2000), lanes), 0u);
     std::vector<float> back(values.size());
     Dequantize(lanes, lane_bytes, 12, 1 / scale, back);
     for (size_t i = 0; i < values.size(); ++i) {
@@ -260,27 +274,50 @@ TEST(SignedLane, StoreWritesItsLaneOnly) {
   }
 }
 
-TEST(SquaredNorm, AddsInTheFixedOrder) {
+TEST(SquaredDistance, AddsInTheFixedOrderInEveryKernel) {
   for (size_t count = 0; count <= 100; ++count) {
-    const std::vector<float> values = Values(count, 3.0);
+    const std::vector<float> both = Values(2 * count, 3.0);
+    const std::span<const float> a = std::span(both).first(count), b = std::span(both).last(count);
     double lane[16] = {};
-    for (size_t i = 0; i < count; ++i) lane[i % 16] += static_cast<double>(values[i]) * values[i];
+    for (size_t i = 0; i < count; ++i) {
+      const float difference = a[i] - b[i];
+      lane[i % 16] += static_cast<double>(difference) * difference;
+    }
     for (size_t half : {8, 4, 2, 1}) {
       for (size_t i = 0; i < half; ++i) lane[i] += lane[i + half];
     }
-    EXPECT_EQ(SquaredNorm(values), lane[0]) << count;
+    EXPECT_EQ(SquaredDistance(a, b), lane[0]) << count;
+    for (const cpu::QuantizeKernel& kernel : cpu::QuantizeKernels()) {
+      if (!kernel.supported()) continue;
+      EXPECT_EQ(kernel.squared_distance(a.data(), b.data(), count), lane[0])
+          << kernel.name << ": " << count;
+    }
   }
 }
 
-TEST(SquaredNorm, OfEdgeCases) {
-  EXPECT_EQ(SquaredNorm({}), 0.0);
-  EXPECT_EQ(SquaredNorm(std::vector<float>{3.0f, 4.0f}), 25.0);
-  EXPECT_EQ(SquaredNorm(std::vector<float>{1.0f, kInfinity, 1.0f}), static_cast<double>(kInfinity));
-  EXPECT_TRUE(std::isnan(SquaredNorm(std::vector<float>{1.0f, kNaN})));
-  // The squares of float's largest numbers do not overflow, nor do the smallest vanish.
-  EXPECT_TRUE(
-      std::isfinite(SquaredNorm(std::vector<float>(1000, std::numeric_limits<float>::max()))));
-  EXPECT_GT(SquaredNorm(std::vector<float>{std::numeric_limits<float>::denorm_min()}), 0.0);
+TEST(SquaredDistance, OfEdgeCases) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  const auto of = [](const cpu::QuantizeKernel& kernel, const std::vector<float>& values) {
+    const std::vector<float> zeros(values.size());
+    return kernel.squared_distance(values.data(), zeros.data(), values.size());
+  };
+  for (const cpu::QuantizeKernel& kernel : cpu::QuantizeKernels()) {
+    if (!kernel.supported()) continue;
+    SCOPED_TRACE(kernel.name);
+    EXPECT_EQ(of(kernel, {}), 0.0);
+    EXPECT_EQ(of(kernel, {3.0f, 4.0f}), 25.0);
+    std::vector<float> values(40, 1.0f);
+    for (const size_t at : {3, 20, 39}) {
+      values[at] = kInfinity;
+      EXPECT_EQ(of(kernel, values), static_cast<double>(kInfinity));
+      values[at] = kNaN;
+      EXPECT_TRUE(std::isnan(of(kernel, values)));
+      values[at] = 1.0f;
+    }
+    // The squares of float's largest numbers do not overflow, nor do the smallest vanish.
+    EXPECT_TRUE(std::isfinite(of(kernel, std::vector<float>(1000, kMax))));
+    EXPECT_GT(of(kernel, {std::numeric_limits<float>::denorm_min()}), 0.0);
+  }
 }
 
 TEST(ClipFactor, BringsTheNormDownAndNeverUp) {

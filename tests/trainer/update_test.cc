@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -49,7 +50,7 @@ TEST(UpdateTest, SlicesOfAnyNumberOfRanksJoinToTheSamePackedChunks) {
   const uint64_t length = kernels::kChunkElements + 77'777;
   const Vectors v = Random(length);
   const std::vector<kernels::MaskKey> keys = Keys();
-  for (uint32_t bits : {7u, 12u, 18u, 33u}) {
+  for (uint32_t bits : {7u, 8u, 12u, 16u, 18u, 33u}) {
     UpdateOptions options = Options(length, bits);
     options.slice = {0, length};
     const UpdateSlice whole = MakeUpdateSlice(v.local, v.global, options, {.keys = keys}, {});
@@ -61,10 +62,12 @@ TEST(UpdateTest, SlicesOfAnyNumberOfRanksJoinToTheSamePackedChunks) {
       uint64_t saturated = 0;
       for (uint32_t rank = 0; rank < ranks; ++rank) {
         options.slice = SliceOf(length, rank, ranks);
+        options.threads = 1 + rank % 3;
         ranges.push_back(options.slice);
         slices.push_back(MakeUpdateSlice(v.local, v.global, options, {.keys = keys}, {}));
         saturated += slices.back().saturated;
       }
+      options.threads = 1;
       Bytes joined;
       const kernels::VectorLayout layout({options.segment});
       for (uint32_t c = 0; c < layout.chunk_count(); ++c) {
@@ -74,7 +77,7 @@ TEST(UpdateTest, SlicesOfAnyNumberOfRanksJoinToTheSamePackedChunks) {
         }
         EXPECT_EQ(joined.size(), layout.chunk(c).byte_offset + layout.chunk(c).bytes);
       }
-      EXPECT_EQ(joined, whole.packed);
+      EXPECT_TRUE(std::ranges::equal(joined, whole.packed));
       EXPECT_EQ(saturated, whole.saturated);
     }
   }
@@ -85,7 +88,7 @@ TEST(UpdateTest, MasksExpandedAheadGiveTheSameBytes) {
   const Vectors v = Random(length);
   const std::vector<kernels::MaskKey> keys = Keys();
   for (const auto cipher : {kernels::MaskCipher::kAes256Ctr, kernels::MaskCipher::kChaCha20}) {
-    for (uint32_t bits : {7u, 12u, 18u, 33u}) {
+    for (uint32_t bits : {7u, 8u, 12u, 16u, 18u, 33u}) {
       UpdateOptions options = Options(length, bits);
       options.slice = SliceOf(length, 1, 3);
       const uint32_t lane_bytes = options.segment.lane_bytes();
@@ -98,7 +101,10 @@ TEST(UpdateTest, MasksExpandedAheadGiveTheSameBytes) {
       for (uint64_t ahead : {uint64_t{1}, uint64_t{40'003}, options.slice.size()}) {
         SCOPED_TRACE(testing::Message() << bits << " bits, " << ahead << " coordinates ahead");
         const MaskSource masks{keys, lanes.first(ahead * lane_bytes), cipher};
-        EXPECT_EQ(MakeUpdateSlice(v.local, v.global, options, masks, {}).packed, now.packed);
+        for (options.threads = 1; options.threads <= 3; ++options.threads) {
+          const UpdateSlice slice = MakeUpdateSlice(v.local, v.global, options, masks, {});
+          EXPECT_TRUE(std::ranges::equal(slice.packed, now.packed));
+        }
       }
     }
   }
@@ -127,10 +133,27 @@ TEST(UpdateTest, TheNormIsTheWholeDifferences) {
     const double d = v.local[i] - v.global[i];
     expected += d * d;
   }
-  EXPECT_NEAR(UpdateSquaredNorm(v.local, v.global), expected, expected * 1e-9);
+  const double norm = UpdateSquaredNorm(UpdateSquares(v.local, v.global, {}));
+  EXPECT_NEAR(norm, expected, expected * 1e-9);
   Vectors bad = v;
   bad.local[99'999] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_FALSE(std::isfinite(UpdateSquaredNorm(bad.local, bad.global)));
+  EXPECT_FALSE(std::isfinite(UpdateSquaredNorm(UpdateSquares(bad.local, bad.global, {}))));
+}
+
+TEST(UpdateTest, RanksAndThreadsShareTheNorm) {
+  const Vectors v = Random(300'003);
+  const std::vector<double> whole = UpdateSquares(v.local, v.global, {});
+  for (uint32_t ranks : {1u, 2u, 3u, 64u}) {
+    for (uint32_t threads : {1u, 2u, 5u}) {
+      std::vector<double> sum(whole.size());
+      for (uint32_t rank = 0; rank < ranks; ++rank) {
+        const std::vector<double> mine =
+            UpdateSquares(v.local, v.global, {.rank = rank, .ranks = ranks, .threads = threads});
+        for (size_t i = 0; i < sum.size(); ++i) sum[i] += mine[i];
+      }
+      EXPECT_EQ(sum, whole) << ranks << " ranks, " << threads << " threads";
+    }
+  }
 }
 
 TEST(UpdateTest, SlicesCoverTheSegmentAtMultiplesOfEight) {

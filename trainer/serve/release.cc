@@ -1,4 +1,6 @@
 // Session::OnRelease: the one place where an update leaves the trainer.
+#include <ATen/Parallel.h>
+
 #include <array>
 #include <chrono>
 #include <cmath>
@@ -41,7 +43,11 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
   if (inbox_) inbox_->SetBusy(true);
 
   const std::span<const float> local = network_->values();
-  const double squared_norm = UpdateSquaredNorm(local, global_);
+  const auto threads = static_cast<uint32_t>(at::get_num_threads());  // this rank's
+  std::vector<double> squares =
+      UpdateSquares(local, global_, {communicator_.rank(), communicator_.size(), threads});
+  ATOLL_RETURN_IF_ERROR(communicator_.AllReduceSum(squares));
+  const double squared_norm = UpdateSquaredNorm(squares);
   absl::Status finite;
   if (!std::isfinite(squared_norm)) {
     finite = absl::AbortedError(
@@ -61,6 +67,7 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
                                     .round = release.round,
                                     .site = setup_->site_index});
   options.slice = SliceOf(options.segment.length, communicator_.rank(), communicator_.size());
+  options.threads = threads;
   auto reported = std::chrono::steady_clock::now();
   auto progress = [&](uint64_t done, uint64_t all) {
     auto now = std::chrono::steady_clock::now();

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
-#include <cstring>
+#include <mutex>
+#include <numeric>
+#include <thread>
 
 #include "comms/base/secret.h"
 #include "comms/base/status.h"
@@ -13,52 +16,91 @@
 namespace atl::trainer {
 namespace {
 
-// Coordinates handled at a time: lanes and floats stay in the L2 cache. A multiple of 8.
-constexpr uint64_t kBlock = 1 << 15;
+constexpr uint64_t kNormBlock = 1 << 15;  // coordinates
 
-std::span<const float> Difference(std::span<const float> local, std::span<const float> global,
-                                  uint64_t first, std::span<float> out) {
-  for (size_t i = 0; i < out.size(); ++i) out[i] = local[first + i] - global[first + i];
-  return out;
-}
-
-template <typename Lane>
-void AddAs(std::span<uint8_t> lanes, const uint8_t* more) {
-  for (size_t at = 0; at < lanes.size(); at += sizeof(Lane)) {
-    Lane a, b;
-    std::memcpy(&a, lanes.data() + at, sizeof(Lane));
-    std::memcpy(&b, more + at, sizeof(Lane));
-    a = static_cast<Lane>(a + b);
-    std::memcpy(lanes.data() + at, &a, sizeof(Lane));
-  }
-}
-
-// lanes += more, of the same size, mod 2^(8 * lane_bytes).
-void AddLanes(std::span<uint8_t> lanes, uint32_t lane_bytes, const uint8_t* more) {
-  switch (lane_bytes) {
-    case 1:
-      return AddAs<uint8_t>(lanes, more);
-    case 2:
-      return AddAs<uint16_t>(lanes, more);
-    case 4:
-      return AddAs<uint32_t>(lanes, more);
-    default:
-      return AddAs<uint64_t>(lanes, more);
-  }
-}
-
-// Masks of the slice's coordinates from `done` on; `start` is the slice's place in the segment.
-void Mask(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t start, uint64_t done,
-          const MaskSource& masks) {
-  const uint64_t at = std::min<uint64_t>(done * lane_bytes, masks.ahead.size());
-  const uint64_t ready = std::min<uint64_t>(lanes.size(), masks.ahead.size() - at);
-  AddLanes(lanes.first(ready), lane_bytes, masks.ahead.data() + at);
-  const std::span<uint8_t> rest = lanes.subspan(ready);
-  if (masks.keys.empty() || rest.empty()) return;
-  kernels::AddMasks(rest, lane_bytes, start + done + ready / lane_bytes, masks.keys, masks.cipher);
-}
+// Lanes handled at a time. Keys are expanded over blocks that fit the second-level cache, because
+// each costs some set-up; where all masks are there already, the first-level cache is enough.
+// Blocks are those of the segment, whatever the slice, so that AddMasks need not cut them.
+constexpr uint64_t kBlockBytes = 1 << 18;
+constexpr uint64_t kAheadBlockBytes = 1 << 14;
 
 uint64_t PackedBytes(uint64_t elements, uint32_t bits) { return (elements * bits + 7) / 8; }
+
+// Runs `work(thread)` for 0 <= thread < threads; 0 on the calling one.
+void OnThreads(uint64_t threads, const std::function<void(uint64_t)>& work) {
+  std::vector<std::jthread> others;
+  for (uint64_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+  work(0);
+}  // joined here
+
+struct UpdateVectors {
+  std::span<const float> local, global;
+};
+
+// One thread's way through the blocks of a slice.
+class SliceMaker {
+ public:
+  SliceMaker(const UpdateVectors& vectors, const UpdateOptions& options, const MaskSource& masks,
+             std::span<uint8_t> packed)
+      : vectors_(vectors),
+        options_(options),
+        masks_(masks),
+        packed_(packed),
+        lane_bytes_(options.segment.lane_bytes()),
+        in_place_(options.segment.sum_bits == 8 * lane_bytes_) {}
+
+  // Coordinates [first, last) of the segment; borders are multiples of 8 or the slice's.
+  void Make(const Range& range) {
+    const kernels::Segment& segment = options_.segment;
+    const uint64_t done = range.first - options_.slice.first;
+    const std::span<uint8_t> out =
+        packed_.subspan(done * segment.sum_bits / 8, PackedBytes(range.size(), segment.sum_bits));
+    // Lanes without unused bits are what is sent.
+    if (!in_place_ && scratch_.size() == 0) scratch_ = PackedBuffer(kBlockBytes);
+    const std::span<uint8_t> lanes =
+        in_place_ ? out : std::span<uint8_t>(scratch_).first(range.size() * lane_bytes_);
+    const kernels::QuantizeOptions quantize{.factor = options_.factor * segment.scale,
+                                            .bound = segment.bound(),
+                                            .lane_bytes = lane_bytes_,
+                                            .rounding_key = options_.rounding_key,
+                                            .first_element = range.first};
+    saturated_ += kernels::QuantizeStochastic(vectors_.local.subspan(range.first, range.size()),
+                                              vectors_.global.subspan(range.first, range.size()),
+                                              quantize, lanes);
+    const auto before = std::chrono::steady_clock::now();
+    Mask(lanes, range, done);
+    mask_s_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
+    if (!in_place_) {
+      kernels::PackLanes(lanes, lane_bytes_, segment.sum_bits, range.size(), out);
+    }
+  }
+
+  uint64_t saturated() const { return saturated_; }
+  double mask_s() const { return mask_s_; }
+
+ private:
+  // `done`: coordinates of the slice before the range.
+  void Mask(std::span<uint8_t> lanes, const Range& range, uint64_t done) const {
+    const uint64_t at = std::min<uint64_t>(done * lane_bytes_, masks_.ahead.size());
+    const uint64_t ready = std::min<uint64_t>(lanes.size(), masks_.ahead.size() - at) / lane_bytes_;
+    // Fields as wide as lanes: added as they are.
+    kernels::AddPacked(masks_.ahead.subspan(at, ready * lane_bytes_), lane_bytes_, 8 * lane_bytes_,
+                       ready, lanes.first(ready * lane_bytes_));
+    const std::span<uint8_t> rest = lanes.subspan(ready * lane_bytes_);
+    if (masks_.keys.empty() || rest.empty()) return;
+    kernels::AddMasks(rest, lane_bytes_, range.first + ready, masks_.keys, masks_.cipher);
+  }
+
+  const UpdateVectors& vectors_;
+  const UpdateOptions& options_;
+  const MaskSource& masks_;
+  const std::span<uint8_t> packed_;
+  const uint32_t lane_bytes_;
+  const bool in_place_;
+  PackedBuffer scratch_;
+  uint64_t saturated_ = 0;
+  double mask_s_ = 0;
+};
 
 }  // namespace
 
@@ -102,14 +144,25 @@ SegmentKeys::~SegmentKeys() {
   for (kernels::MaskKey& key : keys_) Wipe(key.key);
 }
 
-double UpdateSquaredNorm(std::span<const float> local, std::span<const float> global) {
-  std::vector<float> block(std::min<uint64_t>(kBlock, local.size()));
-  double sum = 0;
-  for (uint64_t first = 0; first < local.size(); first += kBlock) {
-    auto part = std::span(block).first(std::min<uint64_t>(kBlock, local.size() - first));
-    sum += kernels::SquaredNorm(Difference(local, global, first, part));
-  }
-  return sum;
+std::vector<double> UpdateSquares(std::span<const float> local, std::span<const float> global,
+                                  const NormShare& share) {
+  std::vector<double> squares((local.size() + kNormBlock - 1) / kNormBlock);
+  const Range mine = PartOf(squares.size(), share.rank, share.ranks);
+  const uint32_t threads = std::max(1u, share.threads);
+  OnThreads(threads, [&](uint64_t thread) {
+    const Range part = PartOf(mine.size(), static_cast<uint32_t>(thread), threads);
+    for (uint64_t block = mine.first + part.first; block < mine.first + part.last; ++block) {
+      const uint64_t first = block * kNormBlock;
+      const uint64_t count = std::min(kNormBlock, local.size() - first);
+      squares[block] =
+          kernels::SquaredDistance(local.subspan(first, count), global.subspan(first, count));
+    }
+  });
+  return squares;
+}
+
+double UpdateSquaredNorm(std::span<const double> squares) {
+  return std::accumulate(squares.begin(), squares.end(), 0.0);
 }
 
 Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks) {
@@ -120,34 +173,31 @@ Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks) {
 UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
                             const UpdateOptions& options, const MaskSource& masks,
                             const std::function<void(uint64_t, uint64_t)>& progress) {
-  const kernels::Segment& segment = options.segment;
-  const uint32_t lane_bytes = segment.lane_bytes();
-  const uint64_t size = options.slice.size();
+  const Range& slice = options.slice;
+  const uint64_t lane_bytes = options.segment.lane_bytes();
   UpdateSlice out;
-  out.packed.resize(PackedBytes(size, segment.sum_bits));
-  std::vector<float> values(std::min(kBlock, size));
-  std::vector<uint64_t> lane_store((std::min(kBlock, size) * lane_bytes + 7) /
-                                   8);  // aligned for every lane width
-  for (uint64_t done = 0; done < size; done += kBlock) {
-    const uint64_t count = std::min(kBlock, size - done), first = options.slice.first + done;
-    std::span<uint8_t> lanes(reinterpret_cast<uint8_t*>(lane_store.data()), count * lane_bytes);
-    kernels::QuantizeOptions quantize{.factor = options.factor * segment.scale,
-                                      .bound = segment.bound(),
-                                      .lane_bytes = lane_bytes,
-                                      .rounding_key = options.rounding_key,
-                                      .first_element = first};
-    out.saturated += kernels::QuantizeStochastic(
-        Difference(local, global, first, std::span(values).first(count)), quantize, lanes);
-    const auto before = std::chrono::steady_clock::now();
-    Mask(lanes, lane_bytes, options.slice.first, done, masks);
-    out.mask_s += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
-    // kBlock is a multiple of 8, so every block starts at a whole byte.
-    kernels::PackLanes(
-        lanes, lane_bytes, segment.sum_bits, count,
-        std::span(out.packed)
-            .subspan(done * segment.sum_bits / 8, PackedBytes(count, segment.sum_bits)));
-    if (progress) progress(done + count, size);
-  }
+  out.packed = PackedBuffer(PackedBytes(slice.size(), options.segment.sum_bits));
+  if (slice.size() == 0) return out;
+  const UpdateVectors vectors{local, global};
+  const bool all_ahead = masks.ahead.size() == slice.size() * lane_bytes;
+  const uint64_t block = (all_ahead ? kAheadBlockBytes : kBlockBytes) / lane_bytes;
+  const uint64_t last_block = (slice.last - 1) / block;
+  // Each thread takes the next block when it is through with one: cores are rarely equally busy.
+  std::atomic<uint64_t> next = slice.first / block, done = 0;
+  std::mutex mutex;  // of out's numbers
+  OnThreads(std::clamp<uint64_t>(options.threads, 1, last_block - next + 1), [&](uint64_t thread) {
+    SliceMaker maker(vectors, options, masks, out.packed);
+    for (uint64_t index = next++; index <= last_block; index = next++) {
+      const Range range{std::max(slice.first, index * block),
+                        std::min(slice.last, (index + 1) * block)};
+      maker.Make(range);
+      const uint64_t now = done += range.size();
+      if (progress && thread == 0) progress(now, slice.size());
+    }
+    const std::lock_guard lock(mutex);
+    out.saturated += maker.saturated();
+    out.mask_s = std::max(out.mask_s, maker.mask_s());
+  });
   return out;
 }
 

@@ -12,6 +12,7 @@
 #include "recipes/schema/recipe.h"
 #include "trainer/data/sampler.h"
 #include "trainer/loop/metrics.h"
+#include "trainer/serve/packed_buffer.h"
 
 namespace atl::trainer {
 
@@ -34,9 +35,18 @@ class SegmentKeys {
   std::vector<kernels::MaskKey> keys_;
 };
 
-// ||local - global||^2, summed over blocks in a fixed order: the same on every rank, whatever their
-// number.
-double UpdateSquaredNorm(std::span<const float> local, std::span<const float> global);
+// Whose part of the norm, and with how many threads.
+struct NormShare {
+  uint32_t rank = 0, ranks = 1;
+  uint32_t threads = 1;
+};
+// ||local - global||^2 of each block of 2^15 coordinates; zeros for other ranks' blocks, so that
+// the sum over ranks holds every block's number unchanged.
+std::vector<double> UpdateSquares(std::span<const float> local, std::span<const float> global,
+                                  const NormShare& share);
+// ||local - global||^2 from all blocks', summed in their order: the same whatever the number of
+// ranks and threads.
+double UpdateSquaredNorm(std::span<const double> squares);
 
 // A rank's coordinates of the update segment: borders are multiples of 8, so that packed slices are
 // whole bytes.
@@ -47,12 +57,15 @@ struct UpdateOptions {
   double factor = 1.0;    // clip factor times weight a_i; the segment's scale comes on top
   Digest rounding_key{};  // of the whole update; a coordinate's rounding depends on its index alone
   Range slice;
+  uint32_t threads = 1;  // the result does not depend on it
 };
 
 struct UpdateSlice {
-  Bytes packed;  // ceil(slice.size() * sum_bits / 8)
+  PackedBuffer packed;  // ceil(slice.size() * sum_bits / 8)
   uint64_t saturated = 0;
-  double mask_s = 0;  // of it spent on masks: expanding keys, adding what was expanded before
+  // Spent on masks, expanding keys and adding what was expanded before, by the thread that spent
+  // most.
+  double mask_s = 0;
 };
 
 // Where a slice's masks come from. Without keys and lanes: none, the slice leaves plain.
@@ -64,8 +77,8 @@ struct MaskSource {
   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
 };
 
-// `progress` is called with (coordinates done, of the slice) from time to time. Memory: the packed
-// slice and one block.
+// `progress` is called, by the calling thread, with (coordinates done, of the slice) from time to
+// time. Memory: the packed slice and 256 KiB for each thread.
 UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
                             const UpdateOptions& options, const MaskSource& masks,
                             const std::function<void(uint64_t, uint64_t)>& progress);
