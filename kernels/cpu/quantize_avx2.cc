@@ -67,6 +67,8 @@ ATOLL_KERNEL_TARGET uint64_t Quantize(const QuantizeBatch& batch) {
   int saturated_of_8 = 0;
   uint64_t saturated = 0, i = 0;
   for (; i + 8 <= batch.count; i += 8) {
+    Prefetch(batch.values + i);
+    Prefetch(batch.origin + i);
     const __m256 x =
         _mm256_sub_ps(_mm256_loadu_ps(batch.values + i), _mm256_loadu_ps(batch.origin + i));
     const __m256i random = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(batch.random + i));
@@ -110,6 +112,8 @@ ATOLL_KERNEL_TARGET double SquaredDistanceAvx2(const float* a, const float* b, u
                      _mm256_setzero_pd()};
   uint64_t i = 0;
   for (; i + kSumParts <= count; i += kSumParts) {
+    Prefetch(a + i);
+    Prefetch(b + i);
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {
       const __m256d x =

@@ -55,6 +55,8 @@ ATOLL_KERNEL_TARGET uint64_t Quantize(const QuantizeBatch& batch) {
   const __m512i minus_bound = _mm512_set1_epi64(-batch.bound);
   uint64_t saturated = 0;
   for (uint64_t i = 0; i < batch.count; i += 8) {
+    Prefetch(batch.values + i);
+    Prefetch(batch.origin + i);
     const __mmask8 present = Present(batch.count - i);
     const __m256 x = _mm256_sub_ps(_mm256_maskz_loadu_ps(present, batch.values + i),
                                    _mm256_maskz_loadu_ps(present, batch.origin + i));
@@ -109,6 +111,8 @@ ATOLL_KERNEL_TARGET uint64_t QuantizeNarrow(const QuantizeBatch& batch) {
   const Narrow narrow(batch.bound);
   uint64_t saturated = 0;
   for (uint64_t i = 0; i < batch.count; i += 8) {
+    Prefetch(batch.values + i);
+    Prefetch(batch.origin + i);
     const __mmask8 present = Present(batch.count - i);
     const __m256 x = _mm256_sub_ps(_mm256_maskz_loadu_ps(present, batch.values + i),
                                    _mm256_maskz_loadu_ps(present, batch.origin + i));
@@ -151,6 +155,8 @@ ATOLL_KERNEL_TARGET double SquaredDistanceAvx512(const float* a, const float* b,
   };
   uint64_t i = 0;
   for (; i + kSumParts <= count; i += kSumParts) {
+    Prefetch(a + i);
+    Prefetch(b + i);
     add(i, kAll, part[0]);
     add(i + 8, kAll, part[1]);
   }
