@@ -133,11 +133,11 @@ TEST(UpdateTest, TheNormIsTheWholeDifferences) {
     const double d = v.local[i] - v.global[i];
     expected += d * d;
   }
-  const double norm = UpdateSquaredNorm(UpdateSquares(v.local, v.global, {}));
+  const double norm = UpdateSquaredNorm(v.local, v.global);
   EXPECT_NEAR(norm, expected, expected * 1e-9);
   Vectors bad = v;
   bad.local[99'999] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_FALSE(std::isfinite(UpdateSquaredNorm(UpdateSquares(bad.local, bad.global, {}))));
+  EXPECT_FALSE(std::isfinite(UpdateSquaredNorm(bad.local, bad.global)));
 }
 
 TEST(UpdateTest, RanksAndThreadsShareTheNorm) {

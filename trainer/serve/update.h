@@ -47,6 +47,11 @@ std::vector<double> UpdateSquares(std::span<const float> local, std::span<const 
 // ||local - global||^2 from all blocks', summed in their order: the same whatever the number of
 // ranks and threads.
 double UpdateSquaredNorm(std::span<const double> squares);
+// By one rank alone.
+inline double UpdateSquaredNorm(std::span<const float> local, std::span<const float> global,
+                                uint32_t threads = 1) {
+  return UpdateSquaredNorm(UpdateSquares(local, global, {.threads = threads}));
+}
 
 // A rank's coordinates of the update segment: borders are multiples of 8, so that packed slices are
 // whole bytes.
