@@ -47,6 +47,8 @@ class Encoder {
     out_.Raw(e.outcome.sum).Raw(e.outcome.next_model);
     out_.U64(e.outcome.weight).U64(e.outcome.examples).U64(e.outcome.correct);
     out_.U64(e.outcome.saturated).F64(e.outcome.loss_sum);
+    out_.U32(static_cast<uint32_t>(e.outcome.group_sums.size()));
+    for (const Digest& root : e.outcome.group_sums) out_.Raw(root);
   }
   void operator()(const SumFailed& e) {
     Attempt(e.job, e.round, e.slot);
@@ -129,6 +131,8 @@ class Decoder {
     e.outcome.correct = in_.U64();
     e.outcome.saturated = in_.U64();
     e.outcome.loss_sum = in_.F64();
+    e.outcome.group_sums.resize(in_.Count(1 << 16, 32));
+    for (Digest& root : e.outcome.group_sums) root = in_.Array<32>();
   }
   void operator()(SumFailed& e) {
     Attempt(e);

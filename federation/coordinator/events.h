@@ -60,6 +60,7 @@ struct SumOutcome {
   Digest sum{}, next_model{};
   uint64_t weight = 0, examples = 0, correct = 0, saturated = 0;
   double loss_sum = 0;
+  std::vector<Digest> group_sums;  // of each group in the sum; none where the run is not split
 };
 struct SumDone {
   JobId job;
@@ -146,14 +147,21 @@ struct ForgetSlot {
   RoundId round;
   SlotId slot;
 };
+// One group's part of a sum: whose vectors, and the streams to add to them. Without groups the only
+// one, of all.
+struct SumGroup {
+  uint32_t number = 0;  // 0 where the run is not split, else from 1
+  std::vector<SiteId> survivors;
+  std::vector<secagg::MaskStream> streams;
+};
 // Add up, take the masks off, make the next model.
 struct StartSum {
   JobId job;
   RoundId round;
   SlotId slot;
   std::vector<kernels::Segment> segments;
-  std::vector<SiteId> survivors;
-  std::vector<secagg::MaskStream> streams;  // to add to the sum
+  std::vector<SiteId> survivors;  // of all groups
+  std::vector<SumGroup> groups;
   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
   Digest model{};
   secagg::WeightRule weight_rule = secagg::WeightRule::kExamples;

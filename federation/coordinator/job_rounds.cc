@@ -148,7 +148,7 @@ void JobState::OpenSlots(int64_t now_ms, Effects& out) {
     const SlotId slot(next_slot_++);
     slots_.try_emplace(
         slot, id_, slot,
-        secagg::CoordinatorSlot(SessionOf(slot), *environment_->roster, *environment_->suite),
+        secagg::GroupedSlot(SessionOf(slot), *environment_->roster, *environment_->suite),
         std::vector<SiteId>(live.begin(), live.end()),
         static_cast<uint32_t>(recipe_.federation.cohort_min), now_ms, out);
   }
@@ -181,14 +181,14 @@ void JobState::BeginRound(int64_t now_ms, Effects& out) {
     });
     if (at == slots_.end()) return;  // on its way
     const std::set<SiteId> invited(at->second.invited().begin(), at->second.invited().end());
-    secagg::CoordinatorSlot slot = std::move(at->second).Release();
+    secagg::GroupedSlot slot = std::move(at->second).Release();
     const SlotId id = at->first;
     slots_.erase(at);
     std::set<SiteId> members;
     for (SiteId site : slot.u1()) {
       if (live.contains(site)) members.insert(site);
     }
-    RoundPlan plan = Plan(std::move(members), static_cast<uint32_t>(slot.u0().size()));
+    RoundPlan plan = Plan(std::move(members), slot.sites());
     plan.slot = id;
     auto begun = RoundState::Masked(std::move(plan), std::move(slot), now_ms, out);
     if (!begun.ok()) {

@@ -11,15 +11,28 @@ namespace atl::coordinator {
 using secagg::Decode;
 using secagg::Encode;
 
-absl::StatusOr<RoundState> RoundState::Masked(RoundPlan plan, secagg::CoordinatorSlot slot,
+namespace {
+
+template <typename M>
+std::map<uint32_t, Bytes> EncodeEach(const secagg::GroupedSlot::PerGroup<M>& messages) {
+  std::map<uint32_t, Bytes> encoded;
+  for (const auto& [group, message] : messages) encoded[group] = Encode(message);
+  return encoded;
+}
+
+}  // namespace
+
+absl::StatusOr<RoundState> RoundState::Masked(RoundPlan plan, secagg::GroupedSlot slot,
                                               int64_t now_ms, Effects& out) {
   RoundState state(std::move(plan), now_ms);
-  ATOLL_ASSIGN_OR_RETURN(state.plan_.manifest, slot.OpenRound(state.plan_.manifest));
+  ATOLL_ASSIGN_OR_RETURN(const auto manifests, slot.OpenRound(state.plan_.manifest));
+  // What the sum needs of it is the same in all groups.
+  state.plan_.manifest = manifests.begin()->second;
   for (SiteId site : slot.u1()) {
     if (!state.plan_.live.contains(site)) state.dropped_.insert(site);
   }
   state.slot_ = std::move(slot);
-  state.question_ = Encode(state.plan_.manifest);
+  state.questions_ = EncodeEach(manifests);
   state.Enter(Phase::kTraining, now_ms, out);
   return state;
 }
@@ -33,7 +46,7 @@ RoundState RoundState::Plain(RoundPlan plan, const secagg::Session& session,
   manifest.slot = SlotId(0);
   manifest.members.assign(state.plan_.live.begin(), state.plan_.live.end());
   state.plain_.emplace(session, roster, suite, manifest);
-  state.question_ = Encode(manifest);
+  state.questions_[0] = Encode(manifest);
   state.Enter(Phase::kUploading, now_ms, out);
   return state;
 }
@@ -42,7 +55,11 @@ const secagg::Commit* RoundState::CommitOf(SiteId site) const {
   return slot_ ? slot_->commit_of(site) : plain_->commit_of(site);
 }
 
-const std::vector<SiteId>& RoundState::Members() const {
+uint32_t RoundState::GroupOf(SiteId site) const {
+  return slot_ ? slot_->GroupOf(site).value_or(0) : 0;
+}
+
+std::vector<SiteId> RoundState::Members() const {
   if (plain_) return plain_->manifest().members;
   if (phase_ == Phase::kTraining) return slot_->u1();
   return phase_ == Phase::kUploading ? slot_->u2() : slot_->u3();
@@ -75,7 +92,7 @@ void RoundState::Ask(SiteId site, Effects& out) const {
   if (phase_ == Phase::kUploading && slot_) step = v1::COHORT;
   if (phase_ == Phase::kSigning) step = v1::SURVIVORS;
   if (phase_ == Phase::kUnmasking) step = v1::UNMASK_REQUEST;
-  out.SendStep(site, plan_.job, plan_.slot, plan_.round, step, question_);
+  out.SendStep(site, plan_.job, plan_.slot, plan_.round, step, questions_.at(GroupOf(site)));
 }
 
 void RoundState::Enter(Phase phase, int64_t now_ms, Effects& out) {
@@ -118,7 +135,7 @@ absl::Status RoundState::Take(SiteId from, v1::Step step, ByteView payload, int6
     ATOLL_RETURN_IF_ERROR(is_sender(signature.id));
     ATOLL_RETURN_IF_ERROR(slot_->AddSurvivorSignature(signature));
   } else if (payload.empty()) {
-    ++unread_answers_;
+    ++unread_answers_[GroupOf(from)];
   } else {
     ATOLL_ASSIGN_OR_RETURN(auto answer, Decode<secagg::UnmaskAnswer>(payload));
     ATOLL_RETURN_IF_ERROR(is_sender(answer.id));
@@ -170,29 +187,67 @@ void RoundState::Drop(SiteId site, int64_t now_ms, Effects& out) {
   CloseIfDone(now_ms, out);
 }
 
+std::optional<std::string> RoundState::Shortage() {
+  struct Count {
+    uint32_t done_or_left = 0, left = 0;
+  };
+  const bool is_split = slot_ && slot_->is_split();
+  const bool is_collecting = phase_ == Phase::kTraining || phase_ == Phase::kUploading;
+  std::map<uint32_t, Count> groups;
+  for (uint32_t g = 0; g < (slot_ ? slot_->group_count() : 1); ++g) {
+    if (!slot_ || !slot_->IsOut(g)) groups[g] = {};
+  }
+  for (SiteId site : Members()) {
+    Count& count = groups[GroupOf(site)];
+    const bool is_left = !dropped_.contains(site);
+    count.left += is_left;
+    count.done_or_left += is_left || (phase_ != Phase::kTraining && answered_.contains(site));
+  }
+  for (const auto& [group, count] : groups) {
+    const uint32_t reveal = slot_ ? slot_->group(group).threshold() : 0;
+    const uint32_t needed =
+        is_collecting && !is_split ? std::max(plan_.cohort_min, reveal) : reveal;
+    if (count.done_or_left >= needed && (!is_collecting || count.left >= reveal)) continue;
+    if (!is_split) {
+      return absl::StrCat(std::min(count.left, count.done_or_left), " sites are left, ", needed,
+                          " are needed");
+    }
+    slot_->Retire(group);
+  }
+  if (!is_split) return std::nullopt;
+  // What a group that is in has, all of it counts: U3, or those who may still come to be in it.
+  uint32_t left = 0;
+  for (SiteId site : Members()) {
+    const bool done = phase_ != Phase::kTraining && answered_.contains(site);
+    left += !is_collecting || done || !dropped_.contains(site);
+  }
+  if (left >= std::max<uint32_t>(plan_.cohort_min, 1)) return std::nullopt;
+  return absl::StrCat(left, " sites are left in ", slot_->groups_left(), " of ",
+                      slot_->group_count(), " groups, ", plan_.cohort_min, " are needed");
+}
+
+// R3 and R4 need t answers of each group, the others' are not waited for.
+bool RoundState::HasEnough() const {
+  if (phase_ != Phase::kSigning && phase_ != Phase::kUnmasking) return Pending().empty();
+  std::map<uint32_t, uint32_t> answers;
+  for (SiteId site : answered_) ++answers[GroupOf(site)];
+  for (uint32_t group = 0; group < slot_->group_count(); ++group) {
+    if (slot_->IsOut(group)) continue;
+    const uint32_t threshold = slot_->group(group).threshold();
+    const auto unread = unread_answers_.find(group);
+    const bool enough = phase_ == Phase::kSigning
+                            ? answers[group] >= threshold
+                            : slot_->group(group).CanUnmask() ||
+                                  (unread != unread_answers_.end() && unread->second >= threshold);
+    if (!enough) return false;
+  }
+  return true;
+}
+
 void RoundState::CloseIfDone(int64_t now_ms, Effects& out) {
   if (over() || phase_ == Phase::kSumming) return;
-  // Whatever the others do, will enough be left for this step, and to reveal after it?
-  const uint32_t reveal = slot_ ? slot_->threshold() : 0;
-  uint32_t done_or_left = 0, left = 0;
-  for (SiteId site : Members()) {
-    const bool is_left = !dropped_.contains(site);
-    left += is_left;
-    done_or_left += is_left || (phase_ != Phase::kTraining && answered_.contains(site));
-  }
-  const bool is_collecting = phase_ == Phase::kTraining || phase_ == Phase::kUploading;
-  const uint32_t needed = is_collecting ? std::max(plan_.cohort_min, reveal) : reveal;
-  if (done_or_left < needed || (is_collecting && left < reveal)) {
-    return Abort(
-        absl::StrCat(std::min(left, done_or_left), " sites are left, ", needed, " are needed"),
-        out);
-  }
-  // R3 and R4 need t answers, the others' are not waited for.
-  const bool enough = phase_ == Phase::kSigning ? answered_.size() >= reveal
-                      : phase_ == Phase::kUnmasking
-                          ? slot_->CanUnmask() || unread_answers_ >= reveal
-                          : Pending().empty();
-  if (!enough) return;
+  if (const auto why = Shortage()) return Abort(*why, out);
+  if (!HasEnough()) return;
   if (absl::Status status = Close(now_ms, out); !status.ok())
     Abort(std::string(status.message()), out);
 }
@@ -201,7 +256,7 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
   switch (phase_) {
     case Phase::kTraining: {
       ATOLL_ASSIGN_OR_RETURN(auto cohort, slot_->CloseReady(plan_.cohort_min));
-      question_ = Encode(cohort);
+      questions_ = EncodeEach(cohort);
       Charge("train", now_ms);
       Enter(Phase::kUploading, now_ms, out);
       break;
@@ -211,29 +266,26 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
       Charge("upload", now_ms);
       if (plain_) {
         ATOLL_ASSIGN_OR_RETURN(survivors_, plain_->CloseUploads(plan_.cohort_min));
+        sums_ = {{.number = 0, .survivors = survivors_, .streams = {}}};
         BeginSum(now_ms, out);
         break;
       }
       ATOLL_ASSIGN_OR_RETURN(auto survivors, slot_->CloseUploads(plan_.cohort_min));
       survivors_ = slot_->u3();
-      question_ = Encode(survivors);
+      questions_ = EncodeEach(survivors);
       Enter(Phase::kSigning, now_ms, out);
       break;
     }
     case Phase::kSigning: {
-      ATOLL_ASSIGN_OR_RETURN(auto request, slot_->CloseSurvivors());
-      question_ = Encode(request);
+      ATOLL_ASSIGN_OR_RETURN(auto request, slot_->CloseSurvivors(plan_.cohort_min));
+      questions_ = EncodeEach(request);
       Enter(Phase::kUnmasking, now_ms, out);
       break;
     }
     case Phase::kUnmasking: {
       Charge("unmask", now_ms);
-      absl::StatusOr<std::vector<secagg::MaskStream>> streams = std::vector<secagg::MaskStream>();
-      if (slot_->CanUnmask()) streams = slot_->StreamsToRemove();
-      // Not decided here: the log knows nothing of the shares, so it has to be told what they came
-      // to.
-      if (!streams.ok()) failure_ = std::string(streams.status().message());
-      streams_ = std::move(streams).value_or(std::vector<secagg::MaskStream>());
+      survivors_ = slot_->u3();
+      TakeStreams();
       BeginSum(now_ms, out);
       break;
     }
@@ -241,6 +293,23 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
       break;
   }
   return absl::OkStatus();
+}
+
+void RoundState::TakeStreams() {
+  sums_.clear();
+  for (uint32_t index = 0; index < slot_->group_count(); ++index) {
+    if (slot_->IsOut(index)) continue;
+    const secagg::CoordinatorSlot& group = slot_->group(index);
+    SumGroup sum{slot_->is_split() ? index + 1 : 0, group.u3(), {}};
+    if (group.CanUnmask()) {
+      auto streams = group.StreamsToRemove();
+      // Not decided here: the log knows nothing of the shares, so it has to be told what they came
+      // to.
+      if (!streams.ok()) failure_ = std::string(streams.status().message());
+      sum.streams = std::move(streams).value_or(std::vector<secagg::MaskStream>());
+    }
+    sums_.push_back(std::move(sum));
+  }
 }
 
 StartSum RoundState::Task() const {
@@ -251,7 +320,7 @@ StartSum RoundState::Task() const {
   task.slot = plan_.slot;
   task.segments = manifest.segments;
   task.survivors = survivors_;
-  task.streams = streams_;
+  task.groups = sums_;
   task.cipher = manifest.cipher;
   task.model = manifest.model;
   task.weight_rule = manifest.weight_rule;
@@ -274,20 +343,20 @@ void RoundState::Restarted(int64_t now_ms) {
   phase_ = Phase::kUnmasking;
   phase_since_ms_ = now_ms;
   answered_.clear();
-  unread_answers_ = 0;
+  unread_answers_.clear();
 }
 
 void RoundState::Summed(int64_t now_ms) {
   Charge("sum", now_ms);
   phase_ = Phase::kDone;
-  streams_.clear();
+  sums_.clear();
 }
 
 void RoundState::Abort(std::string reason, Effects& out) {
   if (over()) return;
   phase_ = Phase::kAborted;
   reason_ = std::move(reason);
-  streams_.clear();
+  sums_.clear();
   for (SiteId site : plan_.live) {
     Send send;
     send.to = site;

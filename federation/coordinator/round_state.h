@@ -13,7 +13,7 @@
 
 #include "federation/coordinator/events.h"
 #include "federation/coordinator/plain_round.h"
-#include "federation/secagg/coordinator_slot.h"
+#include "federation/secagg/grouped_slot.h"
 
 namespace atl::coordinator {
 
@@ -30,14 +30,16 @@ struct RoundPlan {
   double server_lr = 1;
 };
 
-// A state machine without I/O and clock. Owned by a JobState.
+// A state machine without I/O and clock. Owned by a JobState. All groups of a split run take a step
+// together; one that falls under its t is out, and the attempt is aborted when the others are under
+// cohort_min.
 class RoundState {
  public:
   enum class Phase { kTraining, kUploading, kSigning, kUnmasking, kSumming, kDone, kAborted };
 
   // Sends the manifest. Errors are of the slot: what it cannot be used for.
-  static absl::StatusOr<RoundState> Masked(RoundPlan plan, secagg::CoordinatorSlot slot,
-                                           int64_t now_ms, Effects& out);
+  static absl::StatusOr<RoundState> Masked(RoundPlan plan, secagg::GroupedSlot slot, int64_t now_ms,
+                                           Effects& out);
   static RoundState Plain(RoundPlan plan, const secagg::Session& session,
                           const secagg::Roster& roster, const CryptoSuite& suite, int64_t now_ms,
                           Effects& out);
@@ -70,7 +72,9 @@ class RoundState {
   const char* Awaited() const;       // what for: "its masked vector"
   std::set<SiteId> Asked() const { return plan_.live; }
   const std::vector<SiteId>& survivors() const { return survivors_; }
-  uint32_t threshold() const { return slot_ ? slot_->threshold() : 0; }
+  uint32_t threshold() const { return slot_ ? slot_->threshold() : 0; }  // the groups' smallest
+  // Groups in the sum; 0 where the run is not split.
+  uint32_t groups() const { return slot_ && slot_->is_split() ? slot_->groups_left() : 0; }
   // Milliseconds by phase: train, mask, upload, unmask, sum.
   const std::map<std::string, int64_t>& phase_ms() const { return phase_ms_; }
 
@@ -78,30 +82,35 @@ class RoundState {
   RoundState(RoundPlan plan, int64_t now_ms)
       : plan_(std::move(plan)), phase_since_ms_(now_ms), split_ms_(now_ms) {}
   const secagg::Commit* CommitOf(SiteId site) const;
-  const std::vector<SiteId>& Members() const;  // of the set that the phase is about
+  std::vector<SiteId> Members() const;  // of the set that the phase is about
+  uint32_t GroupOf(SiteId site) const;  // index; 0 where the run is not split
   void Ask(SiteId site, Effects& out) const;
   void Enter(Phase phase, int64_t now_ms, Effects& out);
   void Charge(const char* phase, int64_t now_ms);
   void Allow(SiteId site, Effects& out) const;
+  // Whether enough are left for what the phase asks, and to reveal after it; else says why not.
+  std::optional<std::string> Shortage();
+  bool HasEnough() const;
   void CloseIfDone(int64_t now_ms, Effects& out);
   absl::Status Close(int64_t now_ms, Effects& out);
+  void TakeStreams();  // R4's outcome, by group
   void BeginSum(int64_t now_ms, Effects& out);
   StartSum Task() const;
   absl::Status TakeCommit(SiteId from, ByteView payload, int64_t now_ms, Effects& out);
 
   RoundPlan plan_;
-  std::optional<secagg::CoordinatorSlot> slot_;
+  std::optional<secagg::GroupedSlot> slot_;
   std::optional<PlainRound> plain_;
   Phase phase_ = Phase::kTraining;
   int64_t phase_since_ms_ = 0;
   int64_t split_ms_ = 0;       // up to here time is charged to phases
   std::set<SiteId> answered_;  // the phase's question; uploading: whose vectors are whole
   std::set<SiteId> dropped_;
-  uint32_t unread_answers_ = 0;  // to R4, in a log
+  std::map<uint32_t, uint32_t> unread_answers_;  // to R4, in a log, by group
   std::string failure_;
-  Bytes question_;  // encoded, the same for all
+  std::map<uint32_t, Bytes> questions_;  // encoded, by group
   std::vector<SiteId> survivors_;
-  std::vector<secagg::MaskStream> streams_;
+  std::vector<SumGroup> sums_;  // of the groups that are not out
   std::map<std::string, int64_t> phase_ms_;
   std::string reason_;
 };

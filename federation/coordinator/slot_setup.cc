@@ -10,8 +10,8 @@ namespace atl::coordinator {
 using secagg::Decode;
 using secagg::Encode;
 
-SlotSetup::SlotSetup(JobId job, SlotId id, secagg::CoordinatorSlot slot,
-                     std::vector<SiteId> invited, uint32_t cohort_min, int64_t now_ms, Effects& out)
+SlotSetup::SlotSetup(JobId job, SlotId id, secagg::GroupedSlot slot, std::vector<SiteId> invited,
+                     uint32_t cohort_min, int64_t now_ms, Effects& out)
     : job_(job),
       id_(id),
       slot_(std::move(slot)),
@@ -20,8 +20,14 @@ SlotSetup::SlotSetup(JobId job, SlotId id, secagg::CoordinatorSlot slot,
   Enter(Phase::kPreKeys, now_ms, out);
 }
 
-const std::vector<SiteId>& SlotSetup::Asked() const {
-  return phase_ == Phase::kPreKeys ? invited_ : slot_.u0();
+std::vector<SiteId> SlotSetup::Asked() const {
+  if (phase_ != Phase::kPreKeys) return slot_.u0();
+  std::vector<SiteId> asked;
+  for (SiteId site : invited_) {
+    if (const auto group = slot_.GroupOf(site); group && !slot_.IsOut(*group))
+      asked.push_back(site);
+  }
+  return asked;
 }
 
 std::set<SiteId> SlotSetup::Pending() const {
@@ -47,7 +53,8 @@ void SlotSetup::Ask(SiteId site, Effects& out) const {
       out.SendStep(site, job_, id_, RoundId(0), v1::REQUEST_PRE_KEYS, {});
       break;
     case Phase::kShares:
-      out.SendStep(site, job_, id_, RoundId(0), v1::PRE_KEY_SET, pre_key_set_);
+      out.SendStep(site, job_, id_, RoundId(0), v1::PRE_KEY_SET,
+                   pre_key_sets_.at(*slot_.GroupOf(site)));
       break;
     case Phase::kReceipts:
       if (auto delivery = slot_.DeliveryFor(site); delivery.ok()) {
@@ -113,12 +120,44 @@ void SlotSetup::Resend(SiteId site, Effects& out) const {
   if (Pending().contains(site)) Ask(site, out);
 }
 
+void SlotSetup::RetireGroups(Effects& out) {
+  if (!slot_.is_split()) return;
+  std::vector<uint32_t> left(slot_.group_count(), 0);
+  for (SiteId site : Asked()) {
+    if (!dropped_.contains(site)) ++left[*slot_.GroupOf(site)];
+  }
+  for (uint32_t group = 0; group < left.size(); ++group) {
+    if (left[group] < slot_.group(group).threshold()) slot_.Retire(group);
+  }
+  TellRetired(out);
+}
+
+// Their slot is of no use any more.
+void SlotSetup::TellRetired(Effects& out) {
+  for (SiteId site : invited_) {
+    const auto group = slot_.GroupOf(site);
+    if (!group || !slot_.IsOut(*group) || told_out_.contains(*group)) continue;
+    Send send;
+    send.to = site;
+    auto* aborted = send.message.mutable_round_aborted();
+    aborted->set_job_id(job_.value());
+    aborted->set_slot(id_.value());
+    aborted->set_reason(absl::StrCat("too few sites of group ", *group + 1, " are left"));
+    out.Add(std::move(send));
+  }
+  for (uint32_t group = 0; group < slot_.group_count(); ++group) {
+    if (slot_.IsOut(group)) told_out_.insert(group);
+  }
+}
+
 void SlotSetup::CloseIfDone(int64_t now_ms, Effects& out) {
   if (phase_ == Phase::kPrepared || phase_ == Phase::kAborted) return;
   // Whatever the others do, will enough be left?
-  const uint32_t needed =
-      phase_ == Phase::kPreKeys ? cohort_min_ : std::max(cohort_min_, slot_.threshold());
-  const auto& asked = Asked();
+  RetireGroups(out);
+  const uint32_t needed = slot_.is_split() || phase_ == Phase::kPreKeys
+                              ? cohort_min_
+                              : std::max(cohort_min_, slot_.threshold());
+  const auto asked = Asked();
   const auto left = std::count_if(asked.begin(), asked.end(),
                                   [&](SiteId site) { return !dropped_.contains(site); });
   if (static_cast<uint64_t>(left) < needed) {
@@ -130,7 +169,8 @@ void SlotSetup::CloseIfDone(int64_t now_ms, Effects& out) {
   switch (phase_) {
     case Phase::kPreKeys:
       if (auto set = slot_.ClosePreKeys(cohort_min_); set.ok()) {
-        pre_key_set_ = Encode(*set);
+        for (const auto& [group, of_group] : *set) pre_key_sets_[group] = Encode(of_group);
+        TellRetired(out);
         Enter(Phase::kShares, now_ms, out);
       } else {
         status = set.status();
@@ -140,11 +180,9 @@ void SlotSetup::CloseIfDone(int64_t now_ms, Effects& out) {
       Enter(Phase::kReceipts, now_ms, out);
       break;
     case Phase::kReceipts:
-      if (auto members = slot_.CloseShares(cohort_min_); members.ok()) {
-        Enter(Phase::kPrepared, now_ms, out);
-      } else {
-        status = members.status();
-      }
+      status = slot_.CloseShares(cohort_min_);
+      TellRetired(out);
+      if (status.ok()) Enter(Phase::kPrepared, now_ms, out);
       break;
     case Phase::kPrepared:
     case Phase::kAborted:

@@ -3,24 +3,26 @@
 //   pre-keys -> shares -> receipts -> prepared      and to aborted from anywhere
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "federation/coordinator/events.h"
-#include "federation/secagg/coordinator_slot.h"
+#include "federation/secagg/grouped_slot.h"
 
 namespace atl::coordinator {
 
 // A state machine without I/O and clock, driven by what the sites send and by who is given up.
-// Owned by a JobState.
+// Owned by a JobState. In a split run a group that falls under its t is out and its sites are told
+// to burn the slot; the set-up is aborted when the others are under cohort_min.
 class SlotSetup {
  public:
   enum class Phase { kPreKeys, kShares, kReceipts, kPrepared, kAborted };
 
   // Asks `invited` (sorted, those who are there) for their pre-keys.
-  SlotSetup(JobId job, SlotId id, secagg::CoordinatorSlot slot, std::vector<SiteId> invited,
+  SlotSetup(JobId job, SlotId id, secagg::GroupedSlot slot, std::vector<SiteId> invited,
             uint32_t cohort_min, int64_t now_ms, Effects& out);
 
   // A message of E1 or E2. OK also for one that comes late or twice. Errors are the sender's fault:
@@ -37,31 +39,35 @@ class SlotSetup {
   // Who is waited for, and what for ("its pre-keys").
   std::set<SiteId> Pending() const;
   const char* Awaited() const;
-  const std::string& reason() const { return reason_; }              // of kAborted
-  const std::vector<SiteId>& members() const { return slot_.u1(); }  // once prepared
+  const std::string& reason() const { return reason_; }       // of kAborted
+  std::vector<SiteId> members() const { return slot_.u1(); }  // once prepared
+  const secagg::GroupedSlot& slot() const { return slot_; }
   const std::set<SiteId>& dropped() const { return dropped_; }
   const std::vector<SiteId>& invited() const { return invited_; }
   uint32_t threshold() const { return slot_.threshold(); }
   // Of a prepared slot: hands it over to a round.
-  secagg::CoordinatorSlot Release() && { return std::move(slot_); }
+  secagg::GroupedSlot Release() && { return std::move(slot_); }
 
  private:
-  const std::vector<SiteId>& Asked() const;
+  std::vector<SiteId> Asked() const;
   void Ask(SiteId site, Effects& out) const;
   void Enter(Phase phase, int64_t now_ms, Effects& out);
   void Abort(std::string reason);
+  void RetireGroups(Effects& out);
+  void TellRetired(Effects& out);
   void CloseIfDone(int64_t now_ms, Effects& out);
 
   JobId job_;
   SlotId id_;
-  secagg::CoordinatorSlot slot_;
+  secagg::GroupedSlot slot_;
   std::vector<SiteId> invited_;
   uint32_t cohort_min_;
   Phase phase_ = Phase::kPreKeys;
   int64_t phase_since_ms_ = 0;
   std::set<SiteId> answered_;  // the phase's question
   std::set<SiteId> dealt_, dropped_;
-  Bytes pre_key_set_;  // encoded U0
+  std::map<uint32_t, Bytes> pre_key_sets_;  // encoded U0, by group
+  std::set<uint32_t> told_out_;             // groups whose sites know that they are out
   std::string reason_;
 };
 

@@ -24,13 +24,14 @@ static_assert(std::endian::native == std::endian::little,
 
 using Vectors = std::vector<std::shared_ptr<store::StagedVector>>;
 
-absl::StatusOr<Vectors> OpenVectors(const StartSum& task, const kernels::VectorLayout& layout,
+absl::StatusOr<Vectors> OpenVectors(const StartSum& task, const SumGroup& group,
+                                    const kernels::VectorLayout& layout,
                                     store::VectorStore& vectors) {
   std::vector<uint32_t> sizes;
   for (uint32_t i = 0; i < layout.chunk_count(); ++i)
     sizes.push_back(static_cast<uint32_t>(layout.chunk(i).bytes));
   Vectors opened;
-  for (SiteId site : task.survivors) {
+  for (SiteId site : group.survivors) {
     ATOLL_ASSIGN_OR_RETURN(auto vector,
                            vectors.OpenVector({task.job, task.round, task.slot, site}, sizes));
     opened.push_back(std::move(vector));
@@ -58,7 +59,7 @@ absl::StatusOr<SumOutcome> DecodeMetrics(ByteView packed, const kernels::Segment
 struct Inputs {
   const StartSum& task;
   const kernels::VectorLayout& layout;
-  const Vectors& vectors;
+  const std::vector<Vectors>& vectors;  // by group of the task
   const store::BlobReader& model;
   strategy::FedAvgOptions step;
 };
@@ -66,6 +67,9 @@ struct Inputs {
 struct Chunk {
   Bytes sum, next;  // next: the next model's; empty for the metrics
   Digest sum_digest{}, next_digest{};
+  // Of each group, where there are several.
+  std::vector<Bytes> group_sums;
+  std::vector<Digest> group_digests;
 };
 
 // Makes chunks, one after the other, in memory that it keeps for the next one. One a thread.
@@ -78,7 +82,11 @@ class ChunkMaker {
 
   absl::StatusOr<Chunk> Make(uint32_t index) {
     Chunk made;
-    ATOLL_ASSIGN_OR_RETURN(made.sum, Sum(index));
+    if (inputs_->vectors.size() == 1) {
+      ATOLL_ASSIGN_OR_RETURN(made.sum, Sum(index, 0));
+    } else {
+      ATOLL_RETURN_IF_ERROR(SumGroups(index, made));
+    }
     made.sum_digest = Sha256::Of(made.sum);
     if (inputs_->layout.chunk(index).segment != sitelink::kUpdateSegment) return made;
     ATOLL_RETURN_IF_ERROR(TakeStep(index, made));
@@ -90,11 +98,23 @@ class ChunkMaker {
   ChunkMaker(const Inputs& inputs, secagg::ChunkSummer summer)
       : inputs_(&inputs), summer_(std::move(summer)) {}
 
-  absl::StatusOr<Bytes> Sum(uint32_t index) {
+  // Each group's, and their total: lanes are wide enough for all sites.
+  absl::Status SumGroups(uint32_t index, Chunk& made) {
+    for (size_t group = 0; group < inputs_->vectors.size(); ++group) {
+      ATOLL_ASSIGN_OR_RETURN(made.group_sums.emplace_back(), Sum(index, group));
+      made.group_digests.push_back(Sha256::Of(made.group_sums.back()));
+    }
+    ATOLL_RETURN_IF_ERROR(summer_.Begin(inputs_->layout, index));
+    for (const Bytes& sum : made.group_sums) ATOLL_RETURN_IF_ERROR(summer_.Add(sum));
+    made.sum = summer_.Finish({}, inputs_->task.cipher);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Bytes> Sum(uint32_t index, size_t group) {
     ATOLL_RETURN_IF_ERROR(summer_.Begin(inputs_->layout, index));
     const kernels::Chunk& chunk = summer_.chunk();
     const uint32_t sum_bits = inputs_->layout.segments()[chunk.segment].sum_bits;
-    for (const auto& vector : inputs_->vectors) {
+    for (const auto& vector : inputs_->vectors[group]) {
       // In parts that stay in the cache between the read and the addition.
       for (uint64_t first = 0; first < chunk.elements; first += kPartElements) {
         const uint64_t elements = std::min(kPartElements, chunk.elements - first);
@@ -104,7 +124,7 @@ class ChunkMaker {
         ATOLL_RETURN_IF_ERROR(summer_.AddPart(first, part_));
       }
     }
-    return summer_.Finish(inputs_->task.streams, inputs_->task.cipher);
+    return summer_.Finish(inputs_->task.groups[group].streams, inputs_->task.cipher);
   }
 
   absl::Status TakeStep(uint32_t index, Chunk& made) {
@@ -180,19 +200,45 @@ void MakeChunks(const Inputs& inputs, ChunkQueue& queue, const std::atomic<bool>
   }
 }
 
+// What is written.
+struct Outputs {
+  store::BlobWriter sum, next;
+  std::vector<store::BlobWriter> groups;  // of each, where there are several
+
+  absl::Status AddSums(const Chunk& chunk) {
+    for (size_t i = 0; i < groups.size(); ++i) {
+      ATOLL_RETURN_IF_ERROR(groups[i].AddHashedChunk(chunk.group_sums[i], chunk.group_digests[i]));
+    }
+    return sum.AddHashedChunk(chunk.sum, chunk.sum_digest);
+  }
+};
+
+absl::StatusOr<Outputs> OpenOutputs(const StartSum& task, const store::BlobStore& blobs) {
+  ATOLL_ASSIGN_OR_RETURN(store::BlobWriter sum, blobs.NewBlob());
+  ATOLL_ASSIGN_OR_RETURN(store::BlobWriter next, blobs.NewBlob());
+  Outputs out{std::move(sum), std::move(next), {}};
+  for (size_t i = 0; task.groups.size() > 1 && i < task.groups.size(); ++i) {
+    ATOLL_ASSIGN_OR_RETURN(store::BlobWriter group, blobs.NewBlob());
+    out.groups.push_back(std::move(group));
+  }
+  return out;
+}
+
 // All chunks of the update, by so many threads.
 absl::Status WriteUpdate(const Inputs& inputs, uint32_t threads, const std::atomic<bool>& stopped,
-                         store::BlobWriter& sum, store::BlobWriter& next) {
+                         Outputs& out) {
   const uint32_t count = inputs.layout.chunk_count();
-  ChunkQueue queue(1, count, 2 * threads);
+  // A chunk of each group is held for every chunk under way.
+  const auto groups = static_cast<uint32_t>(inputs.vectors.size());
+  ChunkQueue queue(1, count, std::max(2 * threads / groups, 1u));
   std::vector<std::jthread> makers;
   const absl::Cleanup end = [&] { queue.End(); };  // before the threads are joined
   for (uint32_t i = 0; i < std::min(threads, count - 1); ++i)
     makers.emplace_back([&] { MakeChunks(inputs, queue, stopped); });
   for (uint32_t index = 1; index < count; ++index) {
     ATOLL_ASSIGN_OR_RETURN(const Chunk chunk, queue.Take());
-    ATOLL_RETURN_IF_ERROR(sum.AddHashedChunk(chunk.sum, chunk.sum_digest));
-    ATOLL_RETURN_IF_ERROR(next.AddHashedChunk(chunk.next, chunk.next_digest));
+    ATOLL_RETURN_IF_ERROR(out.AddSums(chunk));
+    ATOLL_RETURN_IF_ERROR(out.next.AddHashedChunk(chunk.next, chunk.next_digest));
   }
   return absl::OkStatus();
 }
@@ -226,16 +272,19 @@ absl::StatusOr<SumOutcome> SumRound(const StartSum& task, const store::BlobStore
       layout.chunk(0).elements != task.segments[sitelink::kMetricsSegment].length) {
     return absl::InvalidArgumentError("a round's vector has metrics, in one chunk, and the update");
   }
-  ATOLL_ASSIGN_OR_RETURN(const Vectors staged, OpenVectors(task, layout, vectors));
+  if (task.groups.empty()) return absl::InvalidArgumentError("a sum of no vectors");
+  std::vector<Vectors> staged;
+  for (const SumGroup& group : task.groups) {
+    ATOLL_ASSIGN_OR_RETURN(staged.emplace_back(), OpenVectors(task, group, layout, vectors));
+  }
   ATOLL_ASSIGN_OR_RETURN(const store::BlobReader model, blobs.OpenBlob(task.model));
   ATOLL_RETURN_IF_ERROR(CheckModel(model, layout));
-  ATOLL_ASSIGN_OR_RETURN(store::BlobWriter sum, blobs.NewBlob());
-  ATOLL_ASSIGN_OR_RETURN(store::BlobWriter next, blobs.NewBlob());
+  ATOLL_ASSIGN_OR_RETURN(Outputs out, OpenOutputs(task, blobs));
 
   Inputs inputs{.task = task, .layout = layout, .vectors = staged, .model = model, .step = {}};
   ATOLL_ASSIGN_OR_RETURN(ChunkMaker maker, ChunkMaker::Create(inputs));
   ATOLL_ASSIGN_OR_RETURN(const Chunk metrics, maker.Make(0));
-  ATOLL_RETURN_IF_ERROR(sum.AddHashedChunk(metrics.sum, metrics.sum_digest));
+  ATOLL_RETURN_IF_ERROR(out.AddSums(metrics));
   ATOLL_ASSIGN_OR_RETURN(SumOutcome outcome,
                          DecodeMetrics(metrics.sum, task.segments[sitelink::kMetricsSegment]));
   inputs.step.segment = task.segments[sitelink::kUpdateSegment];
@@ -247,9 +296,14 @@ absl::StatusOr<SumOutcome> SumRound(const StartSum& task, const store::BlobStore
         inputs.step.total_weight,
         strategy::TotalWeight(static_cast<int64_t>(outcome.weight), task.weight_max, survivors));
   }
-  ATOLL_RETURN_IF_ERROR(WriteUpdate(inputs, SumThreads(threads), stopped, sum, next));
-  ATOLL_ASSIGN_OR_RETURN(outcome.sum, sum.Commit());
-  ATOLL_ASSIGN_OR_RETURN(outcome.next_model, next.Commit());
+  ATOLL_RETURN_IF_ERROR(WriteUpdate(inputs, SumThreads(threads), stopped, out));
+  ATOLL_ASSIGN_OR_RETURN(outcome.sum, out.sum.Commit());
+  ATOLL_ASSIGN_OR_RETURN(outcome.next_model, out.next.Commit());
+  for (store::BlobWriter& group : out.groups) {
+    ATOLL_ASSIGN_OR_RETURN(outcome.group_sums.emplace_back(), group.Commit());
+  }
+  // The only group left of a split run.
+  if (task.groups.front().number > 0 && out.groups.empty()) outcome.group_sums = {outcome.sum};
   return outcome;
 }
 

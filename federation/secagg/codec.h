@@ -21,6 +21,13 @@ enum class Tag : uint8_t {
   kUnmaskRequest,
   kUnmaskAnswer,
   kResult,
+  kGroupOpen = 30,
+  kGroupCommit,
+  kGroupCommitSet,
+  kGroupSignature,
+  kGroupSignatureSet,
+  kGroupReveal,
+  kGroupRevealSet,
 };
 
 template <typename M>

@@ -22,6 +22,7 @@ struct CoordinatorSlot::Impl {
   const Roster* roster = nullptr;
   const CryptoSuite* suite = nullptr;
   bool two_of_three = false;
+  SlotScope scope;
   Phase phase = Phase::kPreKeys;
 
   std::map<SiteId, PreKeyRecord> records;

@@ -18,10 +18,12 @@ absl::StatusOr<Manifest> CoordinatorSlot::OpenRound(Manifest draft) {
   const std::string problem = kernels::VectorLayout::Problem(draft.segments);
   if (!problem.empty()) return absl::InvalidArgumentError(absl::StrCat("manifest: ", problem));
   for (const kernels::Segment& segment : draft.segments) {
-    const auto n0 = static_cast<uint32_t>(s.u0.size());
-    if (const uint32_t least = kernels::SumBits(segment.value_bits, n0); segment.sum_bits < least) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "manifest: sum_bits ", segment.sum_bits, ": must be >= ", least, " for ", n0, " sites"));
+    const auto sites = std::max(s.scope.total, static_cast<uint32_t>(s.u0.size()));
+    if (const uint32_t least = kernels::SumBits(segment.value_bits, sites);
+        segment.sum_bits < least) {
+      return absl::InvalidArgumentError(absl::StrCat("manifest: sum_bits ", segment.sum_bits,
+                                                     ": must be >= ", least, " for ", sites,
+                                                     " sites"));
     }
   }
   s.manifest = draft;

@@ -1,6 +1,7 @@
 // E1 and E2 at the coordinator: who has keys, and whose shares reached whom.
 #include "federation/secagg/coordinator_impl.h"
 #include "federation/secagg/fields.h"
+#include "federation/secagg/group_bound.h"
 
 namespace atl::secagg {
 namespace {
@@ -22,6 +23,9 @@ absl::Status CheckAgreementKey(const CryptoSuite& suite, const PublicKey& key,
 absl::Status CoordinatorSlot::AddPreKeys(const PreKeyRecord& record) {
   Impl& s = *impl_;
   ATOLL_RETURN_IF_ERROR(s.Require(Impl::Phase::kPreKeys, "pre-keys"));
+  if (!s.scope.members.empty()) {
+    ATOLL_RETURN_IF_ERROR(RequireMember("pre-keys", s.scope.members, record.id, "the group"));
+  }
   ATOLL_RETURN_IF_ERROR(s.Verify(record.id, kPreKeysLabel, PreKeyBody(record), record.signature));
   for (const auto& [id, other] : s.records) {
     if (id == record.id) return Keep(s.records, id, record, "pre-keys");
@@ -48,17 +52,25 @@ absl::Status CoordinatorSlot::AddPreKeys(const PreKeyRecord& record) {
 absl::StatusOr<PreKeySet> CoordinatorSlot::ClosePreKeys(uint32_t cohort_min) {
   Impl& s = *impl_;
   if (s.phase > Impl::Phase::kPreKeys) return s.pre_keys;
-  const uint32_t least = std::max<uint32_t>(cohort_min, 2);
+  const uint32_t least = std::max<uint32_t>({cohort_min, s.threshold, 2});
   if (s.records.size() < least) {
     return absl::FailedPreconditionError(
         absl::StrCat("pre-keys: ", s.records.size(), " sites answered, ", least, " are needed"));
+  }
+  const auto n0 = static_cast<uint32_t>(s.records.size());
+  const uint32_t threshold = ThresholdOf(s.scope, n0, s.two_of_three);
+  if (s.scope.members.empty() && s.scope.corrupt_max > 0 &&
+      !Withstands(n0, threshold, s.scope.corrupt_max)) {
+    return absl::FailedPreconditionError(absl::StrCat("pre-keys: ", n0, " sites (t = ", threshold,
+                                                      ") do not withstand the stated ",
+                                                      s.scope.corrupt_max, " corrupt ones"));
   }
   for (const auto& [id, record] : s.records) {
     s.pre_keys.records.push_back(record);
     s.u0.push_back(id);
   }
   s.pre_keys_hash = HashOf(s.pre_keys);
-  s.threshold = ThresholdFor(static_cast<uint32_t>(s.u0.size()), s.two_of_three);
+  s.threshold = threshold;
   s.phase = Impl::Phase::kShares;
   return s.pre_keys;
 }

@@ -16,12 +16,14 @@ std::set<SiteId> KeysOf(const std::map<SiteId, M>& map) {
 }  // namespace
 
 CoordinatorSlot::CoordinatorSlot(const Session& session, const Roster& roster,
-                                 const CryptoSuite& suite, bool two_of_three)
+                                 const CryptoSuite& suite, bool two_of_three, SlotScope scope)
     : impl_(std::make_unique<Impl>()) {
   impl_->session = session;
   impl_->roster = &roster;
   impl_->suite = &suite;
   impl_->two_of_three = two_of_three;
+  impl_->scope = std::move(scope);
+  if (!impl_->scope.members.empty()) impl_->threshold = ThresholdOf(impl_->scope, 0, false);
 }
 CoordinatorSlot::CoordinatorSlot(CoordinatorSlot&&) noexcept = default;
 CoordinatorSlot& CoordinatorSlot::operator=(CoordinatorSlot&&) noexcept = default;

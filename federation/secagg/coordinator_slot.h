@@ -21,14 +21,15 @@ class CoordinatorSlot {
   // `roster` and `suite` outlive the slot. `two_of_three`: t = 2 for n0 = 3, which every site's own
   // file must allow.
   CoordinatorSlot(const Session& session, const Roster& roster, const CryptoSuite& suite,
-                  bool two_of_three = false);
+                  bool two_of_three = false, SlotScope scope = {});
   CoordinatorSlot(CoordinatorSlot&&) noexcept;
   CoordinatorSlot& operator=(CoordinatorSlot&&) noexcept;
   ~CoordinatorSlot();
 
   // E1. ALREADY_EXISTS for a second, different record; the same one again is OK.
   absl::Status AddPreKeys(const PreKeyRecord& record);
-  // Closes U0 with those who answered. FAILED_PRECONDITION under `cohort_min`.
+  // Closes U0 with those who answered. FAILED_PRECONDITION under `cohort_min`, under a group's t,
+  // or where so many do not withstand the scope's corrupt_max.
   absl::StatusOr<PreKeySet> ClosePreKeys(uint32_t cohort_min);
   // E2. FAILED_PRECONDITION once a receipt is in.
   absl::Status AddShares(const ShareBundle& bundle);
@@ -84,7 +85,7 @@ class CoordinatorSlot {
   };
   // Who has answered that step, open or closed.
   std::set<SiteId> answered(Step step) const;
-  uint32_t threshold() const;  // t of U0
+  uint32_t threshold() const;  // t of U0; of a group from the beginning, else once U0 is closed
   const std::optional<Manifest>& manifest() const;
   const Commit* commit_of(SiteId id) const;  // null before R2
 

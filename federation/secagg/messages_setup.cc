@@ -3,6 +3,7 @@
 
 #include "comms/base/crypto/sha256.h"
 #include "federation/secagg/codec.h"
+#include "federation/secagg/slot_scope.h"
 
 namespace atl::secagg {
 
@@ -171,6 +172,11 @@ Digest HashOf(const PreKeySet& set) { return Sha256::Of(Encode(set)); }
 uint32_t ThresholdFor(uint32_t n0, bool two_of_three) {
   if (n0 == 3 && two_of_three) return 2;
   return static_cast<uint32_t>(2 * uint64_t{n0} / 3 + 1);
+}
+
+uint32_t ThresholdOf(const SlotScope& scope, uint32_t n0, bool two_of_three) {
+  if (scope.members.empty()) return ThresholdFor(n0, two_of_three);
+  return ThresholdFor(static_cast<uint32_t>(scope.members.size()));
 }
 
 }  // namespace atl::secagg

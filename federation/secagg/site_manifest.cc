@@ -142,7 +142,8 @@ absl::Status SiteSlot::Impl::CheckManifest(const Manifest& manifest,
     }
   }
   return CheckManifestBasics(floors(), record.id, manifest, expected,
-                             static_cast<uint32_t>(u0.size()));
+                             record.scope.total > 0 ? record.scope.total
+                                                    : static_cast<uint32_t>(u0.size()));
 }
 
 absl::Status SiteSlot::CheckManifest(const Manifest& manifest,

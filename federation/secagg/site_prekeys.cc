@@ -5,13 +5,14 @@
 namespace atl::secagg {
 
 absl::StatusOr<SiteSlot> SiteSlot::Create(const SiteIdentity& identity, const Session& session,
-                                          SlotJournal& journal) {
+                                          SlotJournal& journal, SlotScope scope) {
   ATOLL_RETURN_IF_ERROR(CheckSlotIdentity(identity, session));
   auto impl = std::make_unique<Impl>();
   impl->identity = &identity;
   impl->journal = &journal;
   SiteRecord& record = impl->record;
   record.session = session;
+  record.scope = std::move(scope);
   record.id = identity.id;
   const KeyPair enc = identity.suite->AgreementKeyPair(identity.random->Draw32());
   const KeyPair mask = identity.suite->AgreementKeyPair(identity.random->Draw32());

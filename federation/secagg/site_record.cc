@@ -9,7 +9,7 @@
 namespace atl::secagg {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint64_t kPartBytesMax = 1 << 20;  // any one message of a slot
 
 void PutSecret(ByteWriter& writer, const std::optional<Secret32>& secret) {
@@ -91,11 +91,13 @@ bool IsComplete(const SiteRecord& record) {
 Bytes EncodeRecord(const SiteRecord& record) {
   ByteWriter writer;
   // U0, bundle, manifest and sets, generously: the buffer must not move.
-  writer.Reserve(8192 + record.u0.records.size() * 1024);
+  writer.Reserve(10240 + record.u0.records.size() * 1024);
   writer.U32(kVersion).U8(static_cast<uint8_t>(record.state));
   writer.Raw(record.session.roster).Raw(record.session.run);
   writer.U64(record.session.slot.value()).U32(record.session.group).U32(record.id.value());
   if (record.state != SlotState::kErased && record.state != SlotState::kBurnt) {
+    PutIds(writer, record.scope.members);
+    writer.U32(record.scope.total).U32(record.scope.corrupt_max);
     PutSecret(writer, record.enc_secret);
     PutSecret(writer, record.mask_secret);
     PutSecret(writer, record.b);
@@ -145,6 +147,9 @@ absl::StatusOr<SiteRecord> DecodeRecord(ByteView bytes) {
   record.session.group = reader.U32();
   record.id = GetId(reader);
   if (record.state != SlotState::kErased && record.state != SlotState::kBurnt) {
+    record.scope.members = GetIds(reader, kMaxSites);
+    record.scope.total = reader.U32();
+    record.scope.corrupt_max = reader.U32();
     record.enc_secret = GetSecret(reader);
     record.mask_secret = GetSecret(reader);
     record.b = GetSecret(reader);

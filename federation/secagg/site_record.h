@@ -19,6 +19,7 @@ struct HeldShares {
 struct SiteRecord {
   SlotState state = SlotState::kFresh;
   Session session;
+  SlotScope scope;
   SiteId id;
 
   // E1, E2. Secrets go as soon as they can: enc_secret when the shares are opened, mask_secret and

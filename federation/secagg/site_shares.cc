@@ -3,6 +3,7 @@
 
 #include "comms/base/crypto/sha256.h"
 #include "federation/secagg/fields.h"
+#include "federation/secagg/group_bound.h"
 #include "federation/secagg/mask_keys.h"
 #include "federation/secagg/shamir.h"
 #include "federation/secagg/site_impl.h"
@@ -23,9 +24,21 @@ Bytes SealShares(const CryptoSuite& suite, const Secret32& key, ByteView binding
 }  // namespace
 
 absl::Status SiteSlot::Impl::CheckPreKeySet(const PreKeySet& u0) const {
-  const size_t n0 = u0.records.size();
+  const auto n0 = static_cast<uint32_t>(u0.records.size());
   if (n0 > kMaxSites) {
     return absl::InvalidArgumentError(absl::StrCat("U0: ", n0, " sites: must be <= ", kMaxSites));
+  }
+  const uint32_t threshold = ThresholdOf(record.scope, n0, floors().allow_two_of_three);
+  if (!record.scope.members.empty() && n0 < threshold) {
+    return absl::InvalidArgumentError(absl::StrCat("U0: ", n0, " sites of a group of ",
+                                                   record.scope.members.size(),
+                                                   ": must be >= t = ", threshold));
+  }
+  if (record.scope.corrupt_max > 0 && record.scope.members.empty() &&
+      !Withstands(n0, threshold, record.scope.corrupt_max)) {
+    return absl::PermissionDeniedError(absl::StrCat("U0: ", n0, " sites (t = ", threshold,
+                                                    ") do not withstand ", record.scope.corrupt_max,
+                                                    " corrupt ones"));
   }
   const uint32_t least = EffectiveCohortMin(floors());
   if (n0 < least || (n0 < 3 && !floors().allow_two_sites)) {
@@ -41,6 +54,11 @@ absl::Status SiteSlot::Impl::CheckPreKeySet(const PreKeySet& u0) const {
           absl::StrCat("U0: ", Name(record.id), " stands twice or out of order"));
     }
     last = record.id;
+    if (const auto& group = this->record.scope.members;
+        !group.empty() && !Contains(group, record.id)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("U0: ", Name(record.id), " is not of this site's group"));
+    }
     ATOLL_RETURN_IF_ERROR(Verify(record.id, kPreKeysLabel, PreKeyBody(record), record.signature));
     if (!keys.insert(record.enc_key).second || !keys.insert(record.mask_key).second) {
       return absl::InvalidArgumentError(
@@ -68,7 +86,7 @@ absl::StatusOr<ShareBundle> SiteSlot::DealShares(const PreKeySet& u0) {
   SiteRecord next = now;
   next.u0 = u0;
   const auto n0 = static_cast<uint32_t>(u0.records.size());
-  next.threshold = ThresholdFor(n0, impl_->floors().allow_two_of_three);
+  next.threshold = ThresholdOf(now.scope, n0, impl_->floors().allow_two_of_three);
   const Digest pre_keys = HashOf(u0);
   SecretRandom& random = *impl_->identity->random;
   ATOLL_ASSIGN_OR_RETURN(const std::vector<Secret32> mask_shares,

@@ -16,6 +16,7 @@
 
 #include "federation/secagg/messages.h"
 #include "federation/secagg/roster.h"
+#include "federation/secagg/slot_scope.h"
 
 namespace atl::secagg {
 
@@ -80,9 +81,9 @@ absl::Status CheckPlainManifest(const SiteIdentity& identity, const RunId& run,
 
 class SiteSlot {
  public:
-  // A new slot with fresh keys (E1). Saves nothing yet.
+  // A new slot with fresh keys (E1), for the sites of `scope`. Saves nothing yet.
   static absl::StatusOr<SiteSlot> Create(const SiteIdentity& identity, const Session& session,
-                                         SlotJournal& journal);
+                                         SlotJournal& journal, SlotScope scope = {});
   // From a journal's record, after a restart. DATA_LOSS for a record that does not parse.
   static absl::StatusOr<SiteSlot> Restore(const SiteIdentity& identity, ByteView record,
                                           SlotJournal& journal);

@@ -186,12 +186,17 @@ void Simulation::Sum(const StartSum& task) {
   Sha256 digest;
   for (uint32_t index = 0; index < layout.chunk_count(); ++index) {
     const kernels::Chunk chunk = layout.chunk(index);
-    auto summer = secagg::ChunkSummer::Create(layout, index).value();
-    for (SiteId site : task.survivors) {
-      const Bytes& vector = vectors_.at({task.job, task.round, task.slot, site});
-      if (!summer.Add(ByteView(vector).subspan(chunk.byte_offset, chunk.bytes)).ok()) std::abort();
+    auto total = secagg::ChunkSummer::Create(layout, index).value();
+    for (const SumGroup& group : task.groups) {
+      auto summer = secagg::ChunkSummer::Create(layout, index).value();
+      for (SiteId site : group.survivors) {
+        const Bytes& vector = vectors_.at({task.job, task.round, task.slot, site});
+        if (!summer.Add(ByteView(vector).subspan(chunk.byte_offset, chunk.bytes)).ok())
+          std::abort();
+      }
+      if (!total.Add(summer.Finish(group.streams, task.cipher)).ok()) std::abort();
     }
-    const Bytes packed = summer.Finish(task.streams, task.cipher);
+    const Bytes packed = total.Finish({}, task.cipher);
     digest.Update(packed);
     const kernels::Segment& segment = task.segments[chunk.segment];
     Bytes lanes(segment.length * segment.lane_bytes());

@@ -57,10 +57,11 @@ class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
                        .scale = 128}};
     task_.weight_max = 10;
     task_.server_lr = 0.5;
+    task_.groups.resize(1);
     for (uint32_t segment : {0, 1}) {
       secagg::MaskStream stream{.segment = segment, .subtract = segment == 1, .key = {}};
       stream.key.span()[0] = static_cast<uint8_t>(7 + segment);
-      task_.streams.push_back(stream);
+      task_.groups[0].streams.push_back(stream);
     }
     task_.model = WriteModel(kLength);
     for (uint32_t site = 1; site <= kSites; ++site) Stage(site);
@@ -84,6 +85,7 @@ class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
   // Site 1 has the task's streams taken off, so that they cancel in the sum.
   void Stage(uint32_t site) {
     task_.survivors.push_back(SiteId(site));
+    task_.groups[0].survivors.push_back(SiteId(site));
     const kernels::VectorLayout layout(task_.segments);
     Bytes packed = PackedValues(task_.segments[0], [](uint64_t) { return 2; });
     const Bytes update =
@@ -99,7 +101,7 @@ class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
       Bytes bytes(packed.begin() + chunk.byte_offset,
                   packed.begin() + chunk.byte_offset + chunk.bytes);
       if (site == 1) {
-        auto streams = task_.streams;
+        auto streams = task_.groups[0].streams;
         for (secagg::MaskStream& stream : streams) stream.subtract = !stream.subtract;
         secagg::ChunkSummer masked = secagg::ChunkSummer::Create(layout, i).value();
         EXPECT_TRUE(masked.Add(bytes).ok());
@@ -162,6 +164,37 @@ TEST_P(SummingTest, IsTheSumForAnyNumberOfThreads) {
   }
 }
 
+TEST_P(SummingTest, OfGroupsIsTheSameTotalAndTheirOwnSums) {
+  const SumOutcome whole = Sum(2).value();
+  EXPECT_TRUE(whole.group_sums.empty());
+  SumGroup& first = task_.groups[0];
+  first.number = 1;
+  // The only group that is left of a split run.
+  EXPECT_EQ(Sum(1).value().group_sums, std::vector<Digest>{whole.sum});
+  SumGroup second{2, {first.survivors.begin() + 2, first.survivors.end()}, {}};
+  first.survivors.resize(2);
+  task_.groups.push_back(second);
+  const SumOutcome outcome = Sum(2).value();
+  EXPECT_EQ(outcome.sum, whole.sum);
+  EXPECT_EQ(outcome.next_model, whole.next_model);
+  EXPECT_EQ(outcome.weight, whole.weight);
+  ASSERT_EQ(outcome.group_sums.size(), 2u);
+  uint32_t from = 1;
+  for (uint32_t group : {0, 1}) {
+    const uint32_t to = group == 0 ? 2 : kSites;
+    Bytes expected = PackedValues(
+        task_.segments[0], [&](uint64_t) { return 2 * static_cast<int64_t>(to + 1 - from); });
+    const Bytes update = PackedValues(task_.segments[1], [&](uint64_t e) {
+      int64_t value = 0;
+      for (uint32_t site = from; site <= to; ++site) value += Value(site, e, Bits());
+      return value;
+    });
+    expected.insert(expected.end(), update.begin(), update.end());
+    EXPECT_TRUE(ReadAll(outcome.group_sums[group]) == expected) << group;
+    from = to + 1;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Widths, SummingTest, testing::Values(5, 10, 13, 20, 40),
                          [](const auto& info) { return std::to_string(info.param) + "Bits"; });
 
@@ -174,7 +207,7 @@ TEST_P(SummingFailures, Stops) {
 }
 
 TEST_P(SummingFailures, AVectorThatIsNotWhole) {
-  task_.survivors.push_back(SiteId(kSites + 1));
+  task_.groups[0].survivors.push_back(SiteId(kSites + 1));
   EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kNotFound);
 }
 
