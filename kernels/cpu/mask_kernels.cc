@@ -1,5 +1,9 @@
 #include "kernels/cpu/mask_kernels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace atl::kernels::cpu {
 namespace {
 
@@ -9,7 +13,12 @@ bool Always() { return true; }
 // __builtin_cpu_supports also asks whether the operating system saves the registers.
 bool HasAesNi() { return __builtin_cpu_supports("aes") && __builtin_cpu_supports("ssse3"); }
 bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
-bool HasVaes256() { return HasAesNi() && HasAvx2() && __builtin_cpu_supports("vaes"); }
+// Clang 14 does not know the name "vaes": leaf 7, ECX bit 9.
+bool HasVaes() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 9 & 1) != 0;
+}
+bool HasVaes256() { return HasAesNi() && HasAvx2() && HasVaes(); }
 bool HasAvx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl");

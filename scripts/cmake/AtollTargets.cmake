@@ -28,6 +28,11 @@ if(ATOLL_SANITIZE)
     -fno-sanitize-recover=all)
   target_link_options(atoll_options INTERFACE -fsanitize=${ATOLL_SANITIZE})
 endif()
+if(ATOLL_FUZZ)
+  # Coverage for libFuzzer in every library; only the fuzzers link its main. Debian's libraries are gcc's and have no
+  # type information for these two checks.
+  target_compile_options(atoll_options INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize=vptr,function)
+endif()
 
 # atoll_library(NAME SOURCES ... DEPS ...): static library atoll_NAME with alias atoll::NAME.
 function(atoll_library name)

@@ -279,8 +279,9 @@ absl::Status Federation::Commits() {
                            Ask(*site, [&](SiteSlot& slot) { return slot.EnterContext(u2); }));
     site->upload = MaskVector(segments(), site->values, streams, options_.cipher);
     const Digest root = RootOf(layout(), site->upload);
+    const uint64_t bytes = site->upload.size();
     ATOLL_ASSIGN_OR_RETURN(const Commit commit, Ask(*site, [&](SiteSlot& slot) {
-                             return slot.SignCommit(site->upload.size(), root);
+                             return slot.SignCommit(bytes, root);
                            }));
     ATOLL_RETURN_IF_ERROR(coordinator->AddCommit(commit));
     if (site->drops_at <= Step::kUpload) continue;
