@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 struct Options {
   RoundOptions round;
   std::string flower;  // a Python that has flwr; empty: without
-  uint64_t flower_coordinates = 4'000'000;
+  uint64_t flower_coordinates = 8'000'000;
   bool json = false;
 };
 
@@ -88,13 +88,13 @@ json ToJson(const CoordinatorFigures& coordinator) {
 absl::Status CheckDisk(const RoundOptions& options, const fs::path& folder) {
   const kernels::VectorLayout layout(ShapeOf(options).segments);
   const uint64_t model = sizeof(float) * options.coordinates;
-  const uint64_t needed = options.distinct * layout.packed_bytes() +
+  const uint64_t needed = options.sites * layout.packed_bytes() +
                           3 * (layout.packed_bytes() + model) + (uint64_t{1} << 30);
   const uint64_t available = fs::space(folder).available;
   if (available >= needed) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      folder.string(), ": ", available >> 20, " MiB are free, ", needed >> 20,
-      " are needed: set TMPDIR to a larger disk, or let sites share vectors with --distinct"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat(folder.string(), ": ", available >> 20, " MiB are free, ", needed >> 20,
+                   " are needed for the sites' vectors: set TMPDIR to a larger disk"));
 }
 
 // The last line that Flower's side prints, a JSON object.
@@ -143,7 +143,7 @@ absl::StatusOr<json> Run(const Options& options) {
                          }));
   for (uint32_t i = 0; i < round.sites; ++i) {
     Digest root{};
-    const std::string hex = site["roots"][i % round.distinct];
+    const std::string hex = site["roots"][i];
     for (size_t k = 0; k < root.size(); ++k)
       root[k] = static_cast<uint8_t>(std::stoi(hex.substr(2 * k, 2), nullptr, 16));
     ATOLL_RETURN_IF_ERROR(cohort->Commit(SiteId(i + 1), layout.packed_bytes(), root));
@@ -161,10 +161,8 @@ absl::StatusOr<json> Run(const Options& options) {
       const json coordinator, InChild(answer, [&]() -> absl::StatusOr<json> {
         ATOLL_ASSIGN_OR_RETURN(const CoordinatorFigures figures,
                                MeasureCoordinator(round, *cohort, model, cases, folder.path()));
-        if (round.distinct == round.sites) {
-          for (size_t i = 0; i < cases.size(); ++i) {
-            ATOLL_RETURN_IF_ERROR(CheckSum(round, cases[i].survivors, figures.sums[i].sum, blobs));
-          }
+        for (size_t i = 0; i < cases.size(); ++i) {
+          ATOLL_RETURN_IF_ERROR(CheckSum(round, cases[i].survivors, figures.sums[i].sum, blobs));
         }
         return ToJson(figures);
       }));
@@ -193,8 +191,7 @@ absl::StatusOr<json> Run(const Options& options) {
       {"value_bits", round.value_bits},
       {"sum_bits", shape.segments[sitelink::kUpdateSegment].sum_bits},
       {"threads", round.threads},
-      {"distinct_vectors", round.distinct},
-      {"sum_checked", round.distinct == round.sites},
+      {"sum_checked", true},  // else this would not be printed
       {"mask_kernel", kernels::MaskKernelName()},
       {"site_core_median_s", site["whole"][1].get<double>() + shares_s},
       {"site_clip_s", least("clip")},
@@ -243,14 +240,6 @@ void PrintTable(const json& r) {
   std::printf("%.0f coordinates, %.0f sites, %.0f value bits in lanes of %.0f, masks by %s\n",
               number("coordinates"), number("sites"), number("value_bits"), number("lane_bits"),
               r["mask_kernel"].get<std::string>().c_str());
-  if (r["sum_checked"].get<bool>()) {
-    std::printf("every site's vector was made; the sums were checked\n");
-  } else {
-    std::printf(
-        "%.0f vectors were made, the other sites' files are links to them: the sum is "
-        "not one of real updates, and was not checked\n",
-        number("distinct_vectors"));
-  }
   std::printf("a site, one core\n");
   row("clip: the update's norm", number("site_clip_s"));
   row("quantise, pack", number("site_quantise_pack_s"));
@@ -305,9 +294,6 @@ int Main(int argc, char** argv) {
                  "of the coordinator's sum and of a site's critical path")
       ->check(CLI::Range(1u, 16u))
       ->capture_default_str();
-  app.add_option("--distinct", options.round.distinct,
-                 "sites with a vector of their own; the others share theirs (0: all)")
-      ->check(CLI::Range(0u, secagg::kMaxSites));
   app.add_option("--repeats", options.round.repeats, "of each measurement; the least counts")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
@@ -317,8 +303,6 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--json", options.json, "print one JSON object");
   CLI11_PARSE(app, argc, argv);
-  if (options.round.distinct == 0 || options.round.distinct > options.round.sites)
-    options.round.distinct = options.round.sites;
   const absl::StatusOr<json> result = Run(options);
   if (!result.ok()) {
     std::fprintf(stderr, "bench_secagg: %s\n", ToString(result.status()).c_str());

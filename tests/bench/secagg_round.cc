@@ -59,10 +59,10 @@ absl::Status CheckSum(const RoundOptions& options, const std::vector<SiteId>& su
   const uint32_t last = layout.chunk_count() - 1;
   for (uint32_t index : {1u, std::max(1u, last / 2), last}) {
     const kernels::Chunk chunk = layout.chunk(index);
-    std::vector<float> values(chunk.elements);
+    std::vector<float> local(chunk.elements), global(chunk.elements);
     for (uint64_t i = 0; i < chunk.elements; ++i) {
-      const uint64_t e = chunk.first_element + i;
-      values[i] = LocalAt(e) - GlobalAt(e);
+      local[i] = LocalAt(chunk.first_element + i);
+      global[i] = GlobalAt(chunk.first_element + i);
     }
     // 64-bit lanes, so that it is not the arithmetic under test.
     std::vector<int64_t> total(chunk.elements), lanes(chunk.elements);
@@ -70,7 +70,7 @@ absl::Status CheckSum(const RoundOptions& options, const std::vector<SiteId>& su
     for (SiteId site : survivors) {
       const double weight =
           static_cast<double>(ExamplesOf(site)) / static_cast<double>(shape.weight_max);
-      kernels::QuantizeStochastic(values,
+      kernels::QuantizeStochastic(local, global,
                                   {.factor = clip * weight * segment.scale,
                                    .bound = segment.bound(),
                                    .lane_bytes = 8,

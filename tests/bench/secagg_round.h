@@ -18,8 +18,7 @@ struct RoundOptions {
   uint64_t coordinates = 0;
   uint32_t sites = 0;
   uint32_t value_bits = 10;
-  uint32_t threads = 1;   // of the coordinator's sum; of a site's critical path
-  uint32_t distinct = 0;  // sites with a vector of their own; the others' files are links to theirs
+  uint32_t threads = 1;  // of the coordinator's sum; of a site's critical path
   int repeats = 3;
 };
 
@@ -46,7 +45,7 @@ struct SiteFigures {
   double stage = 0, stage_wall = 0;         // writing and syncing every chunk
   double send = 0;                          // encoding every chunk and writing it to a local socket
   double peak_mib = 0, peak_ahead_mib = 0;  // over a process that holds both models
-  std::vector<Digest> roots;                // of the distinct vectors
+  std::vector<Digest> roots;                // of all sites' vectors
 };
 
 // Measures one site, then stages the vectors of all under `folder`/staged. Leaves no memory behind

@@ -60,14 +60,15 @@ class SiteBench {
   std::vector<kernels::MaskKey> Keys(SiteId site, uint32_t segment) const {
     return secagg::MaskKeysOf(cohort_.streams(site), segment);
   }
-  trainer::UpdateSlice Slice(SiteId site, const trainer::Range& range,
-                             const trainer::MaskSource& masks) const {
+  trainer::UpdateSlice Slice(SiteId site, const trainer::MaskSource& masks,
+                             uint32_t threads = 1) const {
     trainer::UpdateOptions update_options;
     update_options.segment = update();
     update_options.factor =
         clip_ * static_cast<double>(ExamplesOf(site)) / static_cast<double>(shape_.weight_max);
     update_options.rounding_key = RoundingKey(site);
-    update_options.slice = range;
+    update_options.slice = Whole();
+    update_options.threads = threads;
     return trainer::MakeUpdateSlice(local_, global_, update_options, masks, nullptr);
   }
   trainer::Range Whole() const { return {0, options_.coordinates}; }
@@ -93,11 +94,10 @@ void SiteBench::MeasureMaking(SiteFigures& figures) const {
   volatile double norm = 0;
   figures.clip = Measure(options_.repeats, ThreadSeconds,
                          [&] { norm = trainer::UpdateSquaredNorm(local_, global_); });
-  figures.quantise_pack =
-      Measure(options_.repeats, ThreadSeconds, [&] { Slice(site, Whole(), {}); });
+  figures.quantise_pack = Measure(options_.repeats, ThreadSeconds, [&] { Slice(site, {}); });
   figures.whole = Measure(options_.repeats, ThreadSeconds, [&] {
     norm = trainer::UpdateSquaredNorm(local_, global_);
-    Slice(site, Whole(), {.keys = keys});
+    Slice(site, {.keys = keys});
   });
   figures.mask = {figures.whole.least - figures.clip.least - figures.quantise_pack.least,
                   figures.whole.median - figures.clip.median - figures.quantise_pack.median};
@@ -107,24 +107,16 @@ void SiteBench::MeasureAhead(SiteFigures& figures) const {
   const SiteId site(1);
   const uint32_t lane_bytes = update().lane_bytes();
   const std::vector<kernels::MaskKey> keys = Keys(site, sitelink::kUpdateSegment);
-  std::vector<uint8_t> ahead(options_.coordinates * lane_bytes);
+  trainer::PackedBuffer ahead(options_.coordinates * lane_bytes);
+  std::fill(ahead.begin(), ahead.end(), uint8_t{0});
   const double start = ThreadSeconds();
-  kernels::AddMasks(ahead, lane_bytes, 0, keys);
+  kernels::AddMasks({ahead.data(), ahead.size()}, lane_bytes, 0, keys);
   figures.ahead = ThreadSeconds() - start;
-  const auto path = [&](uint32_t ranks) {
+  const auto path = [&](uint32_t threads) {
     return Measure(options_.repeats, WallSeconds, [&] {
-      volatile double norm = trainer::UpdateSquaredNorm(local_, global_);
+      volatile double norm = trainer::UpdateSquaredNorm(local_, global_, threads);
       (void)norm;
-      std::vector<std::jthread> threads;
-      for (uint32_t rank = 0; rank < ranks; ++rank) {
-        threads.emplace_back([&, rank] {
-          const trainer::Range range = trainer::SliceOf(options_.coordinates, rank, ranks);
-          Slice(site, range,
-                {.keys = keys,
-                 .ahead = std::span<const uint8_t>(ahead).subspan(range.first * lane_bytes,
-                                                                  range.size() * lane_bytes)});
-        });
-      }
+      Slice(site, {.keys = keys, .ahead = {ahead.data(), ahead.size()}}, threads);
     });
   };
   figures.critical_one_core = path(1);
@@ -139,7 +131,7 @@ std::vector<Bytes> SiteBench::Vector(SiteId site) const {
   std::vector<Bytes> vector;
   vector.push_back(trainer::MakeMetricsSegment(metrics, shape_.segments[sitelink::kMetricsSegment],
                                                {.keys = metrics_keys}));
-  const trainer::UpdateSlice slice = Slice(site, Whole(), {.keys = keys});
+  const trainer::UpdateSlice slice = Slice(site, {.keys = keys});
   for (uint32_t i = 1; i < layout_.chunk_count(); ++i) {
     const ByteView part = trainer::PartOfSlice(slice, Whole(), update().sum_bits, layout_.chunk(i));
     vector.emplace_back(part.begin(), part.end());
@@ -205,12 +197,12 @@ absl::StatusOr<SiteFigures> SiteBench::Run(const std::filesystem::path& folder) 
   }
 
   ATOLL_ASSIGN_OR_RETURN(const auto vectors, store::VectorStore::Open(folder / "staged"));
-  figures.roots.resize(options_.distinct);
+  figures.roots.resize(options_.sites);
   std::atomic<uint32_t> next = 0;
   std::mutex mutex;
   absl::Status failed;
   const auto stage = [&] {
-    for (uint32_t i = next++; i < options_.distinct; i = next++) {
+    for (uint32_t i = next++; i < options_.sites; i = next++) {
       const std::vector<Bytes> vector = Vector(SiteId(i + 1));
       const double start = ThreadSeconds(), start_wall = WallSeconds();
       const absl::StatusOr<Digest> root = Stage(vector, SiteId(i + 1), *vectors);
@@ -231,13 +223,6 @@ absl::StatusOr<SiteFigures> SiteBench::Run(const std::filesystem::path& folder) 
     for (uint32_t i = 0; i < options_.threads; ++i) threads.emplace_back(stage);
   }
   ATOLL_RETURN_IF_ERROR(failed);
-  // The vectors that are not made: the same bytes under another site's name.
-  const std::filesystem::path files = folder / "staged/1/1";
-  for (uint32_t i = options_.distinct; i < options_.sites; ++i) {
-    const std::string prefix = absl::StrCat(cohort_.slot().value(), "-");
-    std::filesystem::create_hard_link(files / absl::StrCat(prefix, i % options_.distinct + 1),
-                                      files / absl::StrCat(prefix, i + 1));
-  }
   return figures;
 }
 

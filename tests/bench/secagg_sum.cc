@@ -19,11 +19,8 @@ coordinator::StartSum TaskOf(const RoundOptions& options, const Cohort& cohort, 
   task.slot = cohort.slot();
   task.segments = shape.segments;
   task.survivors = unmasked.survivors;
-  task.streams = unmasked.streams;
+  task.groups = {{.number = 0, .survivors = unmasked.survivors, .streams = unmasked.streams}};
   task.model = model;
-  // The sum of the weights makes sense only where every vector is its site's own.
-  task.weight_rule = options.distinct == options.sites ? secagg::WeightRule::kExamples
-                                                       : secagg::WeightRule::kUniform;
   task.weight_max = shape.weight_max;
   return task;
 }
