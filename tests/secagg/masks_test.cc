@@ -11,6 +11,7 @@
 #include "comms/base/status.h"
 #include "federation/secagg/mask_keys.h"
 #include "federation/secagg/signed_bodies.h"
+#include "federation/secagg/site_record.h"
 #include "kernels/pack.h"
 #include "tests/secagg/harness.h"
 
@@ -310,6 +311,82 @@ TEST(Binding, OneSiteInAnotherContextLeavesNoise) {
     for (size_t e = 0; e < noise[s].size(); ++e)
       EXPECT_NE(noise[s][e], expected[s][e]) << s << " " << e;
   }
+}
+
+// What site 3 masks with in another context than the others, which no honest site would: from its
+// own secrets, as they stand in its record.
+std::vector<MaskStream> StreamsUnder(Federation& federation, const Bytes& record_bytes,
+                                     const Digest& context, const std::vector<SiteId>& cohort) {
+  const CryptoSuite& suite = *federation.options_.suite;
+  const SiteRecord record = *DecodeRecord(record_bytes);
+  const std::vector<SiteId> u0 = IdsOf(record.u0);
+  std::vector<MaskStream> streams;
+  for (uint32_t s = 0; s < federation.segments().size(); ++s) {
+    const uint32_t bits = 8 * federation.segments()[s].lane_bytes();
+    streams.push_back({s, false, SelfStreamKey(suite, *record.b, context, record.id, s, bits)});
+    for (SiteId id : cohort) {
+      if (id == record.id) continue;
+      const PublicKey& key = record.u0.records[RankOf(u0, id)].mask_key;
+      const Secret32 agreed = *suite.Agree(*record.mask_secret, key);
+      streams.push_back({s, id < record.id,
+                         PairStreamKey(suite, agreed, context,
+                                       {record.id, record.pre_keys.mask_key}, {id, key}, s, bits)});
+    }
+  }
+  return streams;
+}
+
+TEST(Binding, AnyBitOfManifestRunSlotOrU2LeavesNoise) {
+  Federation federation({.sites = 4, .seed = 13});
+  ASSERT_EQ(federation.RunUntil(Step::kCommit), absl::OkStatus());
+  TestSite& site = federation.site(3);
+  const Bytes record = *site.journal.durable();
+  ASSERT_EQ(federation.Commits(), absl::OkStatus());
+  ASSERT_EQ(federation.Survivors(), absl::OkStatus());
+  ASSERT_EQ(federation.Answers(), absl::OkStatus());
+  const std::vector<SiteId> cohort = IdsOf(federation.u2);
+  const auto to_remove = *federation.coordinator->StreamsToRemove();
+  const auto expected = federation.ExpectedSum();
+  const auto sum_under = [&](const Digest& context, const std::vector<SiteId>& ids) {
+    site.upload =
+        MaskVector(federation.segments(), site.values,
+                   StreamsUnder(federation, record, context, ids), federation.options_.cipher);
+    return *federation.SumWith(to_remove);
+  };
+  ASSERT_EQ(sum_under(ContextOf(HashOf(federation.manifest), cohort), cohort), expected);
+  const auto expect_noise = [&](const Digest& context, const std::vector<SiteId>& ids) {
+    const auto noise = sum_under(context, ids);
+    for (size_t s = 0; s < noise.size(); ++s) {
+      size_t same = 0;
+      for (size_t e = 0; e < noise[s].size(); ++e) same += noise[s][e] == expected[s][e];
+      // By chance one element in 2^sum_bits is right; the narrowest segment has 6 bits, 21
+      // elements.
+      EXPECT_LE(same, federation.segments()[s].sum_bits < 16 ? 6u : 0u) << "segment " << s;
+    }
+  };
+  const Bytes encoded = Encode(federation.manifest);
+  int changed = 0;
+  for (size_t bit = 0; bit < encoded.size() * 8; ++bit) {
+    Bytes bytes = encoded;
+    bytes[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
+    const auto manifest = Decode<Manifest>(bytes);
+    if (!manifest.ok()) continue;
+    SCOPED_TRACE(absl::StrCat("manifest, bit ", bit));
+    expect_noise(ContextOf(HashOf(*manifest), cohort), cohort);
+    ++changed;
+  }
+  EXPECT_GT(changed, 8 * (32 + 8));  // run, slot and more
+  // Each U2 that lacks one of the others, and one with a site that is not of it.
+  for (size_t left_out = 1; left_out < cohort.size(); ++left_out) {
+    std::vector<SiteId> ids = cohort;
+    ids.erase(ids.begin() + static_cast<long>(left_out));
+    expect_noise(ContextOf(HashOf(federation.manifest), ids), ids);
+    // The same pairs, only another context.
+    expect_noise(ContextOf(HashOf(federation.manifest), ids), cohort);
+  }
+  std::vector<SiteId> more = cohort;
+  more.push_back(SiteId(99));
+  expect_noise(ContextOf(HashOf(federation.manifest), more), cohort);
 }
 
 TEST(Binding, AMissingSelfOrPairMaskLeavesNoise) {

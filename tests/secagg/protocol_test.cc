@@ -129,6 +129,36 @@ TEST_P(Drops, EveryPairOfSitesAtEveryStep) {
   }
 }
 
+TEST_P(Drops, EverySubsetOfSitesAtEveryStep) {
+  const uint32_t n = GetParam();
+  for (uint32_t subset = 1; subset < 1u << n; ++subset) {
+    for (Step step : kSteps) {
+      FederationOptions options{.sites = n, .seed = 200 + subset};
+      Federation federation(options);
+      for (uint32_t i = 0; i < n; ++i) {
+        if (subset >> i & 1) federation.site(3 + 5 * i).drops_at = step;
+      }
+      RunAndCheck(federation);
+    }
+  }
+}
+
+TEST(Protocol, EverySiteOfFourAtEveryStepOrNever) {
+  int sums = 0;
+  for (int way = 0; way < 9 * 9 * 9 * 9; ++way) {
+    FederationOptions options{.sites = 4, .seed = 300};
+    Federation federation(options);
+    for (int i = 0, rest = way; i < 4; ++i, rest /= 9) {
+      federation.site(static_cast<uint32_t>(3 + 5 * i)).drops_at = static_cast<Step>(rest % 9);
+    }
+    sums += RunAndCheck(federation) ? 1 : 0;
+  }
+  // t = 3 of n0 = 4, whatever the fourth does once E1 is over; of n0 = 3 all three are needed. In
+  // R3 and R4 three must be left, and so one may drop in each.
+  EXPECT_GT(sums, 4 * 8);
+  EXPECT_LT(sums, 9 * 9 * 9);
+}
+
 INSTANTIATE_TEST_SUITE_P(Sites, Drops, ::testing::Range(3u, 9u));
 
 TEST(Protocol, RealCryptographyWithDropsAtEveryStep) {
