@@ -1,9 +1,8 @@
 // AES-256 (FIPS 197) without tables: the portable implementation, and the key schedule that all
 // share.
 //
-// Bit-sliced: a plane holds one bit of each of 64 bytes, so that time and memory accesses depend on
-// no secret. It is the reference of the fast kernels, and what runs on CPUs without AES
-// instructions.
+// Bit-sliced (kernels/aes256_sliced.h). It is the reference of the fast kernels, and what runs on
+// CPUs without AES instructions.
 #pragma once
 
 #include <cstddef>

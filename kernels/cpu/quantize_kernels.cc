@@ -6,33 +6,13 @@
 namespace atl::kernels::cpu {
 namespace {
 
-// The largest integer not above x, for |x| < 2^62; without a call to floor(), which is slow where
-// the compiler may not assume SSE4.1.
-inline int64_t Floor(double x) {
-  const int64_t towards_zero = static_cast<int64_t>(x);
-  return towards_zero - (static_cast<double>(towards_zero) > x ? 1 : 0);
-}
-
 template <typename Lane>
 uint64_t Quantize(const QuantizeBatch& batch) {
-  constexpr double kSafe = 0x1p62;
-  const double most = FloorToDouble(batch.bound);
+  const Rounding rounding{batch.factor, batch.bound, FloorToDouble(batch.bound)};
   uint64_t saturated = 0;
   for (uint64_t i = 0; i < batch.count; ++i) {
-    const double x = static_cast<double>(batch.values[i] - batch.origin[i]) * batch.factor +
-                     static_cast<double>(batch.random[i]) * kRoundingUnit;
-    const bool safe = x > -kSafe && x < kSafe;
-    int64_t integer = safe ? Floor(x) : 0;
-    if (!safe || integer > batch.bound || integer < -batch.bound) {
-      // Doubles outside `safe` are integers already.
-      const bool inside = !safe && x >= -most && x <= most;
-      integer = inside          ? static_cast<int64_t>(x)
-                : std::isnan(x) ? 0
-                : x > 0         ? batch.bound
-                                : -batch.bound;
-      saturated += inside ? 0 : 1;
-    }
-    const Lane lane = static_cast<Lane>(integer);
+    const Lane lane = static_cast<Lane>(
+        RoundStochastic(batch.values[i] - batch.origin[i], batch.random[i], rounding, saturated));
     std::memcpy(batch.lanes + i * sizeof(Lane), &lane, sizeof(Lane));
   }
   return saturated;

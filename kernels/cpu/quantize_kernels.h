@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/stochastic_round.h"
+
 namespace atl::kernels::cpu {
 
 // `count` values, what each is the difference to, its rounding bits, and where its lane goes.
@@ -18,9 +20,6 @@ struct QuantizeBatch {
   uint32_t lane_bytes = 4;
   uint8_t* lanes = nullptr;
 };
-
-// u = random bits times this.
-inline constexpr double kRoundingUnit = 0x1p-32;
 
 // The largest double that is at most `bound`: q > bound and q > FloorToDouble(bound) are the same
 // for integral q.

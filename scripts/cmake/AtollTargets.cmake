@@ -18,11 +18,13 @@ endif()
 
 add_library(atoll_options INTERFACE)
 target_include_directories(atoll_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
-target_compile_options(atoll_options INTERFACE -Wall -Wextra -Wno-unused-parameter -fno-math-errno
-  -ffp-contract=off $<$<BOOL:${ATOLL_WERROR}>:-Werror>)
+# Not nvcc's.
+set(HOST_OPTIONS -Wall -Wextra -Wno-unused-parameter -fno-math-errno -ffp-contract=off
+    $<$<BOOL:${ATOLL_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-  target_compile_options(atoll_options INTERFACE -fpch-preprocess)
+  list(APPEND HOST_OPTIONS -fpch-preprocess)
 endif()
+target_compile_options(atoll_options INTERFACE "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:${HOST_OPTIONS}>")
 if(ATOLL_SANITIZE)
   target_compile_options(atoll_options INTERFACE -fsanitize=${ATOLL_SANITIZE} -fno-omit-frame-pointer -g1
     -fno-sanitize-recover=all)
