@@ -31,6 +31,7 @@ else()
     endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_EXTENSIONS OFF)
+    set(CMAKE_CUDA_FLAGS_RELEASE -O3)  # with assertions, like the rest
     find_package(CUDAToolkit REQUIRED)
     set(ATOLL_CUDA ON)
     message(STATUS "CUDA objects are built with ${CMAKE_CUDA_COMPILER} (${CMAKE_CUDA_COMPILER_VERSION})")
