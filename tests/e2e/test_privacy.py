@@ -1,14 +1,20 @@
 """What the coordinator gets to see. The same recipe with and without secure aggregation gives the same model bit for
 bit, so the vectors of the second run are the plaintext of the first."""
+import base64
 import glob
 import math
 import os
+import re
+import resource
+import signal
 import stat
+import subprocess
+import threading
 import unittest
 
 import numpy as np
 
-from harness import EndToEnd
+from harness import BUILD, EndToEnd, descendants, wait_for
 from vectors import Collector, Layout, mlp_parameters
 
 RECIPE = """
@@ -82,9 +88,12 @@ class PrivacyTest(EndToEnd):
         recipe = self.recipe(RECIPE)
         run = self.start_run(recipe, "--keep-work", "--set", f"privacy.secure_aggregation.enabled={secure}")
         folder = self.run_folder()
+        secrets = SlotSecrets(folder, os.path.join(self.folder, "database-" + name))
         collector = Collector(os.path.join(folder, "work", "coordinator"), os.path.join(self.folder, "kept-" + name))
         code, out, err = self.finish(run, 120)
         files = collector.stop()
+        self.secrets = secrets.stop()
+        self.printed = out + err
         self.assertEqual(code, 0, out + err)
         self.assertEqual(set(files), ALL)
         vectors = {}
@@ -111,6 +120,29 @@ class PrivacyTest(EndToEnd):
             self.no_mask_twice(masked)
         with self.subTest("no secrets"):
             self.no_secrets(folder)
+        with self.subTest("no secrets of slots"):
+            self.no_slot_secrets(folder)
+
+    def test_no_core_dumps_where_secrets_are(self):
+        """Agents and trainer ranks forbid core files, whatever they are started with."""
+        limits = (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2
+        run = self.start_run(self.recipe(RECIPE), "--set", "federation.rounds=200",
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, limits))
+        sites = self.site_pids(self.run_folder(), 3)
+
+        def core_limit(pid):
+            with open(f"/proc/{pid}/limits") as f:
+                return re.search(r"Max core file size +(\S+) +(\S+)", f.read()).groups()
+        self.assertNotEqual(core_limit(run.pid), ("0", "0"), "this machine allows no core files at all")
+
+        def ranks():
+            found = [pid for site in sites.values() for pid, command in descendants(site).items()
+                     if "atoll-trainer" in command and "mpirun" not in command]
+            return found if len(found) == 6 else None
+        guarded = wait_for("six ranks", ranks, 60) + list(sites.values())
+        wait_for("no core files", lambda: {core_limit(pid) for pid in guarded} == {("0", "0")}, 30)
+        run.send_signal(signal.SIGINT)
+        self.finish(run, 60)
 
     def no_plaintext_lanes(self, plain, masked):
         everything = np.concatenate([update for _, update, _ in masked.values()])
@@ -188,6 +220,93 @@ class PrivacyTest(EndToEnd):
             for seed in seeds.values():
                 for form in (seed.encode(), seed.upper().encode(), bytes.fromhex(seed)):
                     self.assertNotIn(form, content, path)
+
+    def no_slot_secrets(self, folder):
+        """Keys, shares and stream keys of each slot stand in the site's own database, and nowhere else."""
+        names = {}  # secret -> (site, what), of all sites and slots
+        for site, slot, name, value in self.secrets:
+            names[value] = (site, f"{name} of slot {slot}")
+        kinds = {name.split(" of ")[0].split(" with ")[0].rstrip(" 0123456789") for _, _, name, _ in self.secrets}
+        self.assertLessEqual({"mask_sk", "b", "share", "self stream", "stream"}, kinds)
+        self.assertEqual({site for site, _ in names.values()}, {"site-1", "site-2", "site-3"})
+        self.assertGreater(len(names), 3 * 2 * 8)
+        search = Search(names)
+
+        own = re.compile(re.escape(folder) + r"/work/(site-\d+)/site\.db(-wal|-shm)?$")
+        looked_at = files_below(folder)
+        self.assertTrue(any(p.startswith(folder + "/work/coordinator/") for p in looked_at))
+        self.assertTrue(any(p.startswith(folder + "/logs/") for p in looked_at))
+        for path in looked_at:
+            with open(path, "rb") as f:
+                found = search.find(f.read())
+            if own.match(path):
+                found = {value for value in found if names[value][0] != own.match(path)[1]}
+            self.assertEqual([names[value] for value in found], [], path)
+        self.assertEqual(search.find(self.printed.encode()), set())
+
+        # The search finds them where they are, and in each form.
+        with open(os.path.join(self.folder, "database-masked"), "rb") as f:
+            self.assertGreater(len(search.find(f.read())), 8)
+        value = next(iter(names))
+        for text in (value.hex(), value.hex().upper(), base64.b64encode(b"x" + value).decode(),
+                     base64.b64encode(b"in " + value + b" between").decode()):
+            self.assertEqual(search.find(f"2026 info {text}.".encode()), {value})
+
+
+class SlotSecrets:
+    """Collects what tests/slot-secrets reads in the sites' databases while a run goes on, and keeps one copy of such
+    a database."""
+
+    def __init__(self, folder, keep):
+        self.keep = keep
+        sites = [os.path.join(folder, "work", f"site-{i}") for i in (1, 2, 3)]
+        self.reader = subprocess.Popen([os.path.join(BUILD, "tests", "slot-secrets"), *sites], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+        self.found = []
+        self.thread = threading.Thread(target=self.collect, daemon=True)
+        self.thread.start()
+
+    def collect(self):
+        for line in self.reader.stdout:
+            site, slot, name, value = line.rstrip("\n").split("\t")
+            self.found.append((os.path.basename(site), int(slot), name, bytes.fromhex(value)))
+            if name.startswith("share") and not os.path.exists(self.keep):
+                with open(self.keep, "wb") as kept:
+                    for part in ("site.db", "site.db-wal"):
+                        try:
+                            with open(os.path.join(site, part), "rb") as f:
+                                kept.write(f.read())
+                        except FileNotFoundError:
+                            continue
+
+    def stop(self):
+        self.reader.stdin.close()
+        self.thread.join()
+        self.reader.stdout.close()
+        self.reader.wait()
+        return self.found
+
+
+class Search:
+    """Finds 32-byte secrets in bytes: raw, in hex and in base64 at any offset."""
+
+    def __init__(self, secrets):
+        self.needles = {}  # a form -> its secret
+        for secret in secrets:
+            self.needles[secret] = secret
+            for text in (secret.hex(), secret.hex().upper()):
+                self.needles[text.encode()] = secret
+            for shift in range(3):
+                # Without the characters that depend on what stands around the secret.
+                text = base64.b64encode(bytes(shift) + secret + bytes(3))
+                self.needles[text[4:40]] = secret
+        self.heads = np.unique(np.frombuffer(b"".join(needle[:8] for needle in self.needles), "<u8"))
+
+    def find(self, data):
+        windows = [np.frombuffer(data, "<u8", (len(data) - i) // 8, i) for i in range(8) if len(data) >= 8 + i]
+        if not any(np.isin(w, self.heads).any() for w in windows):
+            return set()
+        return {secret for needle, secret in self.needles.items() if needle in data}
 
 
 def centred(update):

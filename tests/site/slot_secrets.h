@@ -25,9 +25,10 @@ struct SlotSecrets {
 };
 
 // All slots of all runs in `data_folder`/site.db that are not over, by number. The files are copied
-// by another process first: a second connection in the agent's own would end its lock.
-// DATA_LOSS for a copy that was torn by a write: try again.
+// by another process first: a second connection in the agent's own would end its lock. A slot has
+// no more mask_sk and b once it has committed; streams are made from those that were read
+// `earlier`. An error for a copy that was torn by a write: try again.
 absl::StatusOr<std::map<uint64_t, SlotSecrets>> ReadSlotSecrets(
-    const std::filesystem::path& data_folder);
+    const std::filesystem::path& data_folder, const std::map<uint64_t, SlotSecrets>& earlier = {});
 
 }  // namespace atl::site
