@@ -2,13 +2,15 @@
 // steps of an honest round are taken first, then messages, each an honest one with some bytes
 // changed, perhaps signed again by its sender, and steps that are closed at any time.
 //
-// Whatever is said: a message that is refused changes nothing, U0, U1, U2 and U3 lie in each other
+// Whatever is said: a message that was changed and not signed again is refused, a message that is
+// refused changes nothing, U0, U1, U2 and U3 lie in each other
 // and are not under t, and the honest round goes on to the exact sum as long as nothing else was
 // accepted.
 #include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <type_traits>
 
 #include "federation/secagg/signed_bodies.h"
 #include "federation/secagg/signing.h"
@@ -27,6 +29,7 @@ constexpr uint8_t kResigned = 0x80;
 // How one message, as bytes, is said to the coordinator. False when it does not even decode.
 struct Said {
   Bytes bytes;
+  bool all_signed = true;
   std::function<std::optional<absl::Status>(CoordinatorSlot&, ByteView, bool resigned)> say;
 };
 
@@ -112,7 +115,8 @@ struct World {
   template <typename M, typename Body>
   void Message(const M& honest, absl::Status (CoordinatorSlot::*add)(const M&),
                std::string_view label, Body body) {
-    script.push_back({secagg::Encode(honest),
+    // A bundle's envelopes are for their holders to judge.
+    script.push_back({secagg::Encode(honest), !std::is_same_v<M, secagg::ShareBundle>,
                       [=, this](CoordinatorSlot& slot, ByteView bytes,
                                 bool resigned) -> std::optional<absl::Status> {
                         auto message = secagg::Decode<M>(bytes);
@@ -127,8 +131,9 @@ struct World {
                       }});
   }
   void Close(std::function<absl::Status(CoordinatorSlot&)> close) {
-    script.push_back(
-        {{}, [=](CoordinatorSlot& slot, ByteView, bool) { return std::optional(close(slot)); }});
+    script.push_back({{}, true, [=](CoordinatorSlot& slot, ByteView, bool) {
+                        return std::optional(close(slot));
+                      }});
   }
   // A slot after so many steps of the honest round.
   CoordinatorSlot Begin(size_t steps) {
@@ -218,7 +223,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (int edits = how & 7; edits > 0; --edits) script.Edit(bytes);
     const std::string before = Seen(slot);
     const auto status = said.say(slot, bytes, (how & kResigned) != 0);
+    const bool resigned = (how & kResigned) != 0;
     if (status && status->ok()) {
+      fuzz::Check(resigned || !said.all_signed || bytes == said.bytes,
+                  "a changed message was accepted");
       if (which == at && bytes == said.bytes) {
         ++at;
       } else {

@@ -42,13 +42,14 @@ enum Question : uint8_t {
   kQuestions
 };
 constexpr uint8_t kResigned = 0x80;  // by the other sites
-constexpr uint8_t kEditShift = 4;    // how many bytes are changed: 0 to 7
+constexpr uint8_t kEditShift = 4;    // how many bytes are changed: 0 to 6
+constexpr int kDrop = 7;             // in the place of that: one of the message's list is left out
 
-// An honest round of five sites, one of which drops before its upload; all of it kept.
+// An honest round of seven sites (t = 5), one of which drops before its upload; all of it kept.
 struct World {
   World() : federation(Options()) {
     secagg::TestSite& self = federation.site(kSelf);
-    federation.site(23).drops_at = secagg::Step::kUpload;
+    federation.site(33).drops_at = secagg::Step::kUpload;
     const auto keep = [&] { records.push_back(*self.journal.durable()); };
     fuzz::Check(federation.PreKeys().ok(), "the round, E1");
     keep();
@@ -67,7 +68,7 @@ struct World {
     keep();
   }
   static secagg::FederationOptions Options() {
-    secagg::FederationOptions options{.sites = 5, .seed = 17};
+    secagg::FederationOptions options{.sites = 7, .seed = 17};
     options.segments = {{2, 12, 15, 1.0}, {9, 6, 9, 1.0}};
     return options;
   }
@@ -89,6 +90,13 @@ World& TheWorld() {
   return world;
 }
 
+auto& ListOf(secagg::PreKeySet& m) { return m.records; }
+auto& ListOf(secagg::ShareDelivery& m) { return m.items; }
+auto& ListOf(secagg::Manifest& m) { return m.members; }
+auto& ListOf(secagg::CohortSet& m) { return m.members; }
+auto& ListOf(secagg::SurvivorSet& m) { return m.members; }
+auto& ListOf(secagg::UnmaskRequest& m) { return m.signatures; }
+
 // The slot under test, and what it has given so far.
 class Run {
  public:
@@ -101,7 +109,13 @@ class Run {
     World& world = TheWorld();
     resigned_ = (code & kResigned) != 0;
     const int edits = (code >> kEditShift) & 7;
-    const auto changed = [&]<typename M>(const M& honest) {
+    const auto changed = [&]<typename M>(const M& honest) -> absl::StatusOr<M> {
+      if (edits == kDrop) {
+        M fewer = honest;
+        auto& list = ListOf(fewer);
+        list.erase(list.begin() + script.U8() % static_cast<int>(list.size()));
+        return fewer;
+      }
       Bytes bytes = secagg::Encode(honest);
       for (int i = 0; i < edits; ++i) script.Edit(bytes);
       return secagg::Decode<M>(bytes);
@@ -277,6 +291,8 @@ std::vector<Bytes> fuzz::Seeds() {
   }
   seeds.push_back({0, kPreKeys, kRestart, kU0, kRestart, kDelivery, kRestart, kManifest, kRestart,
                    kU2, kRestart, kCommit, kRestart, kU3, kRestart, kUnmask, kRestart, kErase});
+  seeds.push_back({0, kU0, kU0, kDelivery, kDelivery, kManifest, kManifest, kU2, kU2, kCommit,
+                   kCommit, kU3, kU3, kUnmask, kUnmask, kErase, kUnmask});
   seeds.push_back({0, kU0 | kResigned, kDelivery, kCheckManifest, kManifest, kU2 | kResigned,
                    kCommit, kU3 | kResigned, kUnmask | kResigned, kBurn});
   // One byte of each question changed, then the honest one.
@@ -289,6 +305,20 @@ std::vector<Bytes> fuzz::Seeds() {
                           : question == kU3       ? 4
                                                   : 5;
     seeds.push_back({state, changed, 9, 0, 1, question, changed, 30, 0, 4});
+  }
+  // The honest round; before or after one question of it the same with one site fewer, which all
+  // sign.
+  const uint8_t round[] = {kU0, kDelivery, kManifest, kU2, kCommit, kU3, kUnmask};
+  for (uint8_t which : {kU0, kDelivery, kManifest, kU2, kU3, kUnmask}) {
+    for (const bool first : {true, false}) {
+      Bytes& seed = seeds.emplace_back(Bytes{0});
+      for (uint8_t question : round) {
+        if (question != which || !first) seed.push_back(question);
+        if (question != which) continue;
+        seed.insert(seed.end(), {static_cast<uint8_t>(which | kDrop << kEditShift | kResigned), 3});
+        if (first) seed.push_back(question);
+      }
+    }
   }
   return seeds;
 }
