@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <condition_variable>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -65,12 +64,20 @@ struct Inputs {
 };
 
 struct Chunk {
-  Bytes sum, next;  // next: the next model's; empty for the metrics
+  Bytes sum;
+  std::vector<float> next;  // the next model's; empty for the metrics
   Digest sum_digest{}, next_digest{};
   // Of each group, where there are several.
   std::vector<Bytes> group_sums;
   std::vector<Digest> group_digests;
 };
+
+std::span<uint8_t> BytesOf(std::vector<float>& values) {
+  return {reinterpret_cast<uint8_t*>(values.data()), values.size() * sizeof(float)};
+}
+ByteView BytesOf(const std::vector<float>& values) {
+  return {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(float)};
+}
 
 // Makes chunks, one after the other, in memory that it keeps for the next one. One a thread.
 class ChunkMaker {
@@ -90,7 +97,7 @@ class ChunkMaker {
     made.sum_digest = Sha256::Of(made.sum);
     if (inputs_->layout.chunk(index).segment != sitelink::kUpdateSegment) return made;
     ATOLL_RETURN_IF_ERROR(TakeStep(index, made));
-    made.next_digest = Sha256::Of(made.next);
+    made.next_digest = Sha256::Of(BytesOf(made.next));
     return made;
   }
 
@@ -128,14 +135,9 @@ class ChunkMaker {
   }
 
   absl::Status TakeStep(uint32_t index, Chunk& made) {
-    const uint64_t elements = inputs_->layout.chunk(index).elements;
-    made.next.resize(elements * sizeof(float));
-    ATOLL_RETURN_IF_ERROR(inputs_->model.ReadChunk(index - 1, made.next));
-    values_.resize(elements);
-    std::memcpy(values_.data(), made.next.data(), made.next.size());
-    ATOLL_RETURN_IF_ERROR(strategy::ApplyFedAvg(values_, made.sum, inputs_->step, values_));
-    std::memcpy(made.next.data(), values_.data(), made.next.size());
-    return absl::OkStatus();
+    made.next.resize(inputs_->layout.chunk(index).elements);
+    ATOLL_RETURN_IF_ERROR(inputs_->model.ReadChunk(index - 1, BytesOf(made.next)));
+    return strategy::ApplyFedAvg(made.next, made.sum, inputs_->step, made.next);
   }
 
   static constexpr uint64_t kPartElements = uint64_t{1} << 15;  // a multiple of 8
@@ -143,7 +145,6 @@ class ChunkMaker {
   const Inputs* inputs_;
   secagg::ChunkSummer summer_;
   Bytes part_;
-  std::vector<float> values_;
 };
 
 // Hands out the numbers of chunks and gives back what was made of them in order. A thread that is
@@ -238,7 +239,7 @@ absl::Status WriteUpdate(const Inputs& inputs, uint32_t threads, const std::atom
   for (uint32_t index = 1; index < count; ++index) {
     ATOLL_ASSIGN_OR_RETURN(const Chunk chunk, queue.Take());
     ATOLL_RETURN_IF_ERROR(out.AddSums(chunk));
-    ATOLL_RETURN_IF_ERROR(out.next.AddHashedChunk(chunk.next, chunk.next_digest));
+    ATOLL_RETURN_IF_ERROR(out.next.AddHashedChunk(BytesOf(chunk.next), chunk.next_digest));
   }
   return absl::OkStatus();
 }

@@ -60,7 +60,7 @@ struct SumFigures {
 struct CoordinatorFigures {
   std::vector<SumFigures> sums;  // one a case
   double peak_mib = 0;           // over the idle coordinator, the most of all cases
-  double hash = 0;               // core-seconds of it that hash model, sum and next model
+  double step = 0;  // core-seconds of it that are neither: the server's step, hashing, writing
 };
 // SumRound for each case.
 absl::StatusOr<CoordinatorFigures> MeasureCoordinator(const RoundOptions& options,
