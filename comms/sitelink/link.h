@@ -11,7 +11,7 @@
 
 namespace atl::sitelink {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 inline constexpr uint64_t kMaxFrameBytes = 4 << 20;
 
 struct Frame {

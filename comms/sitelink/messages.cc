@@ -28,6 +28,39 @@ double ReadFinite(ByteReader& in, std::string_view what) {
   return value;
 }
 
+double ReadSeconds(ByteReader& in, std::string_view what) {
+  double value = ReadFinite(in, what);
+  if (value < 0) in.Fail(absl::StrCat(absl::string_view(what.data(), what.size()), " is negative"));
+  return value;
+}
+
+void WriteMasks(ByteWriter& out, const Digest& context, kernels::MaskCipher cipher,
+                const std::vector<kernels::Segment>& segments) {
+  out.Raw(context).U8(static_cast<uint8_t>(cipher)).U32(static_cast<uint32_t>(segments.size()));
+  for (const kernels::Segment& s : segments) {
+    out.U64(s.length).U32(s.value_bits).U32(s.sum_bits).F64(s.scale);
+  }
+}
+void ReadMasks(ByteReader& in, Digest& context, kernels::MaskCipher& cipher,
+               std::vector<kernels::Segment>& segments) {
+  context = in.Array<32>();
+  cipher = static_cast<kernels::MaskCipher>(in.U8());
+  if (cipher != kernels::MaskCipher::kAes256Ctr && cipher != kernels::MaskCipher::kChaCha20) {
+    in.Fail(absl::StrCat("mask cipher ", static_cast<uint32_t>(cipher), " is unknown"));
+  }
+  segments.resize(in.Count(kernels::kMaxSegments, 24));
+  for (kernels::Segment& s : segments) {
+    s.length = in.U64();
+    s.value_bits = in.U32();
+    s.sum_bits = in.U32();
+    s.scale = ReadFinite(in, "scale");
+    if (!(s.scale > 0)) in.Fail(absl::StrCat("scale ", s.scale, " must be > 0"));
+  }
+  if (!in.ok()) return;
+  if (std::string problem = kernels::VectorLayout::Problem(segments); !problem.empty())
+    in.Fail(problem);
+}
+
 void Write(ByteWriter& out, const Hello& m) {
   out.U32(m.version).U32(m.ranks).Raw(m.launch_key).U32(static_cast<uint32_t>(m.pids.size()));
   for (uint32_t pid : m.pids) out.U32(pid);
@@ -91,12 +124,21 @@ void Read(ByteReader& in, Progress& m) {
 void Write(ByteWriter& out, const Trained& m) { out.U32(m.round); }
 void Read(ByteReader& in, Trained& m) { m.round = in.U32(); }
 
+void Write(ByteWriter& out, const Prepare& m) {
+  out.U32(m.round);
+  WriteMasks(out, m.context, m.cipher, m.segments);
+  out.Sized(m.sealed_keys);
+}
+void Read(ByteReader& in, Prepare& m) {
+  m.round = in.U32();
+  ReadMasks(in, m.context, m.cipher, m.segments);
+  m.sealed_keys = in.Sized(kMaxFrameBytes);
+  if (in.ok() && m.sealed_keys.empty()) in.Fail("without keys");
+}
+
 void Write(ByteWriter& out, const Release& m) {
   out.U32(m.round).U8(m.masked).F64(m.clip_norm_l2).U8(m.weigh_by_examples).U64(m.weight_max);
-  out.U32(static_cast<uint32_t>(m.segments.size()));
-  for (const kernels::Segment& s : m.segments) {
-    out.U64(s.length).U32(s.value_bits).U32(s.sum_bits).F64(s.scale);
-  }
+  WriteMasks(out, m.context, m.cipher, m.segments);
   out.Sized(m.sealed_keys);
 }
 void Read(ByteReader& in, Release& m) {
@@ -107,18 +149,9 @@ void Read(ByteReader& in, Release& m) {
   m.weigh_by_examples = ReadBool(in, "weigh_by_examples");
   m.weight_max = in.U64();
   if (m.weight_max == 0) in.Fail("weight_max must be > 0");
-  m.segments.resize(in.Count(kernels::kMaxSegments, 24));
-  for (kernels::Segment& s : m.segments) {
-    s.length = in.U64();
-    s.value_bits = in.U32();
-    s.sum_bits = in.U32();
-    s.scale = ReadFinite(in, "scale");
-    if (!(s.scale > 0)) in.Fail(absl::StrCat("scale ", s.scale, " must be > 0"));
-  }
+  ReadMasks(in, m.context, m.cipher, m.segments);
   m.sealed_keys = in.Sized(kMaxFrameBytes);
   if (!in.ok()) return;
-  if (std::string problem = kernels::VectorLayout::Problem(m.segments); !problem.empty())
-    in.Fail(problem);
   if (m.masked == m.sealed_keys.empty()) {
     in.Fail(m.masked ? "masked, but without keys" : "not masked, but with keys");
   }
@@ -131,8 +164,14 @@ void Read(ByteReader& in, MaskedChunk& m) {
   if (m.packed.empty()) in.Fail("a chunk without bytes");
 }
 
-void Write(ByteWriter& out, const Masked& m) { out.U32(m.round); }
-void Read(ByteReader& in, Masked& m) { m.round = in.U32(); }
+void Write(ByteWriter& out, const Masked& m) {
+  out.U32(m.round).F64(m.mask_hidden_s).F64(m.mask_paid_s);
+}
+void Read(ByteReader& in, Masked& m) {
+  m.round = in.U32();
+  m.mask_hidden_s = ReadSeconds(in, "mask_hidden_s");
+  m.mask_paid_s = ReadSeconds(in, "mask_paid_s");
+}
 
 void Write(ByteWriter& out, const Evaluate& m) { out.U32(m.round); }
 void Read(ByteReader& in, Evaluate& m) { m.round = in.U32(); }
@@ -185,6 +224,8 @@ constexpr std::string_view Name(MessageType type) {
       return "Stop";
     case MessageType::kFailure:
       return "Failure";
+    case MessageType::kPrepare:
+      return "Prepare";
   }
   return "message";
 }
@@ -216,6 +257,7 @@ ATOLL_SITELINK_MESSAGE(ModelChunk)
 ATOLL_SITELINK_MESSAGE(Train)
 ATOLL_SITELINK_MESSAGE(Progress)
 ATOLL_SITELINK_MESSAGE(Trained)
+ATOLL_SITELINK_MESSAGE(Prepare)
 ATOLL_SITELINK_MESSAGE(Release)
 ATOLL_SITELINK_MESSAGE(MaskedChunk)
 ATOLL_SITELINK_MESSAGE(Masked)

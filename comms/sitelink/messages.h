@@ -4,6 +4,7 @@
 //   trainer: Hello                                              once, after launch
 //   agent:   Setup                                              once
 //   agent:   ModelChunk*, Train     ->  trainer: Progress*, Trained
+//   agent:   Prepare                                            between any two of these
 //   agent:   Release                ->  trainer: MaskedChunk*, Masked
 //   agent:   ModelChunk*, Evaluate  ->  trainer: Progress*, Evaluated
 //   agent:   Stop                                               the trainer ends with exit code 0
@@ -20,6 +21,7 @@
 #include "comms/base/bytes.h"
 #include "comms/base/crypto/suite.h"
 #include "comms/sitelink/link.h"
+#include "kernels/masks.h"
 #include "kernels/vector_layout.h"
 
 namespace atl::sitelink {
@@ -38,6 +40,7 @@ enum class MessageType : uint16_t {
   kEvaluated,
   kStop,
   kFailure,
+  kPrepare,
 };
 
 struct Hello {
@@ -98,6 +101,18 @@ struct StreamKey {
   Secret32 key;
 };
 
+// The context that the coming Release will probably have, while there is time: masks may be
+// expanded for it. Of no effect but on time: a Release of another context, or of other segments,
+// throws away what was expanded, as do another Prepare and a new model. Has no answer.
+struct Prepare {
+  static constexpr MessageType kType = MessageType::kPrepare;
+  uint32_t round = 0;
+  Digest context{};
+  kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
+  std::vector<kernels::Segment> segments;
+  Bytes sealed_keys;  // SealKeys()
+};
+
 // Quantise, mask and hand over. `masked` must agree with the recipe: the trainer refuses to send
 // lanes without masks when the recipe has secure aggregation on.
 struct Release {
@@ -107,6 +122,8 @@ struct Release {
   double clip_norm_l2 = 0;
   bool weigh_by_examples = true;  // a_i = min(n, W) / W; else 1
   uint64_t weight_max = 1;        // W
+  Digest context{};               // that the keys are of; zeros when not masked
+  kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
   std::vector<kernels::Segment> segments;
   Bytes sealed_keys;  // SealKeys(); empty when not masked
 };
@@ -117,9 +134,12 @@ struct MaskedChunk {
   Bytes packed;
 };
 
+// Seconds are those of the slowest rank.
 struct Masked {
   static constexpr MessageType kType = MessageType::kMasked;
   uint32_t round = 0;
+  double mask_hidden_s = 0;  // processor time of masks expanded before Release, and used
+  double mask_paid_s = 0;    // from Release on: the others expanded, all of them added
 };
 
 struct Evaluate {

@@ -28,8 +28,10 @@ std::string FormatRound(const v1::RoundReport& round, uint32_t rounds) {
                         FormatBytes(round.bytes_down()), round.seconds());
   std::vector<std::string> phases;
   for (const v1::PhaseSeconds& phase : round.phases()) {
-    if (phase.seconds() < 0.05) continue;  // would read 0.0
+    const bool ahead = phase.phase() == "mask" && round.mask_hidden_s() >= 0.05;
+    if (phase.seconds() < 0.05 && !ahead) continue;  // would read 0.0
     phases.push_back(absl::StrFormat("%s %.1f", phase.phase(), phase.seconds()));
+    if (ahead) absl::StrAppendFormat(&phases.back(), " and %.1f ahead", round.mask_hidden_s());
   }
   if (!phases.empty()) absl::StrAppend(&line, " (", absl::StrJoin(phases, ", "), ")");
   if (round.dropped_size() > 0)

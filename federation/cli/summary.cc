@@ -28,7 +28,9 @@ Json RoundJson(const v1::RoundReport& round) {
                {"bytes_up", round.bytes_up()},
                {"bytes_down", round.bytes_down()},
                {"attempts", round.attempts()},
-               {"saturated", round.saturated()}};
+               {"saturated", round.saturated()},
+               {"mask_hidden_s", round.mask_hidden_s()},
+               {"mask_paid_s", round.mask_paid_s()}};
   if (round.has_test()) {
     json["test_accuracy"] = round.test_accuracy();
     json["test_loss"] = round.test_loss();

@@ -42,6 +42,8 @@ v1::RoundReport JobState::Close(const SumOutcome& outcome, int64_t now_ms) {
   report.set_bytes_down(tally_.bytes_down);
   report.set_seconds(static_cast<double>(now_ms - tally_.begun_ms) / 1000);
   report.set_attempts(tally_.attempts);
+  report.set_mask_hidden_s(tally_.mask_hidden_s);
+  report.set_mask_paid_s(tally_.mask_paid_s);
   return report;
 }
 

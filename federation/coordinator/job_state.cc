@@ -231,6 +231,10 @@ void JobState::Progress(SiteId site, const v1::SiteProgress& progress, int64_t n
                         Effects& out) {
   if (Ended() || (site != kEvaluator && !members_.contains(site))) return;
   Heard(site, now_ms);
+  if (stage_ == Stage::kRunning && progress.round() == CurrentRound()) {
+    tally_.mask_hidden_s = std::max(tally_.mask_hidden_s, progress.mask_hidden_s());
+    tally_.mask_paid_s = std::max(tally_.mask_paid_s, progress.mask_paid_s());
+  }
   Publish publish;
   publish.job = id_;
   v1::SiteProgressReport* report = publish.event.mutable_progress();

@@ -102,6 +102,8 @@ class JobState {
     uint64_t bytes_up = 0, bytes_down = 0;
     std::set<SiteId> asked;
     std::map<std::string, int64_t> phase_ms;
+    double mask_hidden_s = 0,
+           mask_paid_s = 0;  // the largest; not logged, so a restart forgets them
   };
   struct Evaluating {
     uint32_t round = 0;

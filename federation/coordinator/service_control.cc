@@ -51,6 +51,12 @@ absl::Status CheckMessage(SiteId from, const v1::SiteMessage& message) {
       return absl::OkStatus();
     case v1::SiteMessage::kProgress:
       if (too_long(message.progress().phase(), kMaxPhaseBytes)) break;
+      for (const double seconds :
+           {message.progress().mask_hidden_s(), message.progress().mask_paid_s()}) {
+        if (!std::isfinite(seconds) || seconds < 0) {
+          return absl::InvalidArgumentError("a progress report of masks that took no time");
+        }
+      }
       return absl::OkStatus();
     case v1::SiteMessage::kEvaluation:
       if (from != kEvaluator) return absl::PermissionDeniedError("only an evaluator evaluates");

@@ -35,7 +35,9 @@ struct SiteSlot::Impl {
   absl::Status CheckSet(std::string_view what, const std::vector<SiteId>& set,
                         std::string_view super_name, const std::vector<SiteId>& super) const;
   Digest context() const { return ContextOf(HashOf(*record.manifest), record.cohort); }
-  absl::StatusOr<std::vector<MaskStream>> Streams() const;
+  // Of this manifest with this U2.
+  absl::StatusOr<std::vector<MaskStream>> Streams(const Manifest& of,
+                                                  const std::vector<SiteId>& cohort) const;
 };
 
 const char* NameOf(SlotState state);

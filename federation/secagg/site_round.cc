@@ -1,12 +1,15 @@
 // U2: the context and its masks; R2: the commitment to the masked vector.
+#include <utility>
+
 #include "federation/secagg/mask_keys.h"
 #include "federation/secagg/site_impl.h"
 #include "kernels/vector_layout.h"
 
 namespace atl::secagg {
 
-absl::StatusOr<std::vector<MaskStream>> SiteSlot::Impl::Streams() const {
-  const Digest ctx = context();
+absl::StatusOr<std::vector<MaskStream>> SiteSlot::Impl::Streams(
+    const Manifest& of, const std::vector<SiteId>& cohort) const {
+  const Digest ctx = ContextOf(HashOf(of), cohort);
   const std::vector<SiteId> u0 = IdsOf(record.u0);
   const PairEnd self{record.id, record.pre_keys.mask_key};
   struct Peer {
@@ -14,7 +17,7 @@ absl::StatusOr<std::vector<MaskStream>> SiteSlot::Impl::Streams() const {
     Secret32 agreed;
   };
   std::vector<Peer> peers;
-  for (SiteId id : record.cohort) {
+  for (SiteId id : cohort) {
     if (id == record.id) continue;
     const PublicKey& key = record.u0.records[RankOf(u0, id)].mask_key;
     auto agreed = suite().Agree(*record.mask_secret, key);
@@ -24,9 +27,9 @@ absl::StatusOr<std::vector<MaskStream>> SiteSlot::Impl::Streams() const {
     peers.push_back({{id, key}, *std::move(agreed)});
   }
   std::vector<MaskStream> streams;
-  streams.reserve(record.manifest->segments.size() * record.cohort.size());
-  for (uint32_t s = 0; s < record.manifest->segments.size(); ++s) {
-    const uint32_t lane_bits = 8 * record.manifest->segments[s].lane_bytes();
+  streams.reserve(of.segments.size() * cohort.size());
+  for (uint32_t s = 0; s < of.segments.size(); ++s) {
+    const uint32_t lane_bits = 8 * of.segments[s].lane_bytes();
     streams.push_back({s, false, SelfStreamKey(suite(), *record.b, ctx, record.id, s, lane_bits)});
     for (const Peer& peer : peers) {
       streams.push_back({s, /*subtract=*/peer.end.id < record.id,
@@ -34,6 +37,21 @@ absl::StatusOr<std::vector<MaskStream>> SiteSlot::Impl::Streams() const {
     }
   }
   return streams;
+}
+
+absl::StatusOr<ContextStreams> SiteSlot::ExpectedStreams(
+    const Manifest& manifest, const ManifestExpectation& expected) const {
+  ATOLL_RETURN_IF_ERROR(impl_->CheckManifest(manifest, expected));
+  const SiteRecord& now = impl_->record;
+  if (now.state >= SlotState::kCommitted) {
+    return absl::FailedPreconditionError(absl::StrCat("masks ahead: slot ", slot().value(), " is ",
+                                                      NameOf(now.state),
+                                                      ": no masks are given again"));
+  }
+  const std::vector<SiteId>& cohort =
+      now.state == SlotState::kContext ? now.cohort : manifest.members;
+  ATOLL_ASSIGN_OR_RETURN(std::vector<MaskStream> streams, impl_->Streams(manifest, cohort));
+  return ContextStreams{ContextOf(HashOf(manifest), cohort), std::move(streams)};
 }
 
 absl::StatusOr<std::vector<MaskStream>> SiteSlot::EnterContext(const CohortSet& u2) {
@@ -56,7 +74,7 @@ absl::StatusOr<std::vector<MaskStream>> SiteSlot::EnterContext(const CohortSet& 
     next.state = SlotState::kContext;
     ATOLL_RETURN_IF_ERROR(impl_->Advance(std::move(next)));
   }
-  return impl_->Streams();
+  return impl_->Streams(*impl_->record.manifest, impl_->record.cohort);
 }
 
 absl::StatusOr<Commit> SiteSlot::SignCommit(uint64_t bytes, const Digest& root) {

@@ -67,6 +67,12 @@ struct MaskStream {
   Secret32 key;
 };
 
+// The masks of one context, for one site.
+struct ContextStreams {
+  Digest context{};
+  std::vector<MaskStream> streams;
+};
+
 // What the site itself knows and the manifest must say.
 struct ManifestExpectation {
   Digest model{};  // the last R5's next model, or the pinned first one
@@ -97,6 +103,13 @@ class SiteSlot {
       const ShareDelivery& delivery);  // opens what others sent; erases enc_sk
   absl::Status CheckManifest(const Manifest& manifest,
                              const ManifestExpectation& expected) const;  // R0
+  // The masks that y_i will have if all of U1 come to U2 (once U2 is known: that y_i will have), so
+  // that they can be expanded while the site trains. Checks the manifest; FAILED_PRECONDITION from
+  // SignCommit on. Safe, and without a state of its own: nothing of it leaves the site, and the
+  // keys are of this one context. If U2 differs, so do ctx and every key, and what was expanded is
+  // useless; and only the vector of one context is ever committed to in a slot.
+  absl::StatusOr<ContextStreams> ExpectedStreams(const Manifest& manifest,
+                                                 const ManifestExpectation& expected) const;
   absl::StatusOr<Ready> SignReady(const Manifest& manifest,
                                   const ManifestExpectation& expected);  // R1
   // U2: -> context. The streams to add to y_i, for every segment. The same again until SignCommit;

@@ -64,7 +64,17 @@ void ProgressReporter::Report(uint32_t round, const std::string& phase, uint32_t
   progress.set_step(step);
   progress.set_steps(steps);
   progress.set_examples_per_s(examples_per_s);
+  if (round == masked_round_) {
+    progress.set_mask_hidden_s(mask_hidden_s_);
+    progress.set_mask_paid_s(mask_paid_s_);
+  }
   services_.send_progress(std::move(message));
+}
+
+void ProgressReporter::SetMaskTimes(uint32_t round, double hidden_s, double paid_s) {
+  masked_round_ = round;
+  mask_hidden_s_ = hidden_s;
+  mask_paid_s_ = paid_s;
 }
 
 }  // namespace atl::site

@@ -75,12 +75,16 @@ class ProgressReporter {
   ProgressReporter(const Services& services, JobId job) : services_(services), job_(job) {}
   void Report(uint32_t round, const std::string& phase, uint32_t step = 0, uint32_t steps = 0,
               double examples_per_s = 0);
+  // Said with every report of this round from now on.
+  void SetMaskTimes(uint32_t round, double hidden_s, double paid_s);
 
  private:
   const Services& services_;
   const JobId job_;
   std::string phase_;
   int64_t last_ms_ = 0;
+  uint32_t masked_round_ = 0;
+  double mask_hidden_s_ = 0, mask_paid_s_ = 0;
 };
 
 }  // namespace atl::site

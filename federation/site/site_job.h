@@ -19,6 +19,7 @@ struct Attempt {
   secagg::Manifest manifest;
   Digest hash{};  // of the manifest
   kernels::VectorLayout layout;
+  bool prepared = false;                        // the trainer has its masks for ctx(U1)
   bool ready_sent = false;                      // R1
   std::optional<secagg::CohortSet> cohort;      // U2, as soon as it is known
   std::shared_ptr<store::StagedVector> vector;  // from Release on
@@ -83,6 +84,11 @@ class SiteJob : public Job, private TrainerEvents {
   void FetchModel();
   void OnModel(const Digest& root, const absl::Status& status);
   absl::Status Train();
+  // The masks that the attempt will have if U2 is U1, for the trainer to expand while there is
+  // time.
+  absl::StatusOr<sitelink::Prepare> MasksAhead();
+  bool WantsMasksAhead() const;
+  absl::StatusOr<Bytes> SealForTrainer(std::vector<secagg::MaskStream> streams);
   absl::Status Release();
   absl::Status CommitVector();
   void StartUpload();

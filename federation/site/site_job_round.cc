@@ -98,6 +98,11 @@ absl::Status SiteJob::TryAdvance() {
   }
   if (trained_round_ != manifest.round || trained_model_ != manifest.model) return Train();
   if (!manifest.masked) return Release();
+  if (WantsMasksAhead() && !attempt.prepared) {  // an update that an earlier attempt has left
+    ATOLL_ASSIGN_OR_RETURN(const sitelink::Prepare prepare, MasksAhead());
+    trainer_->Tell(prepare);
+    attempt.prepared = true;
+  }
   if (!attempt.ready_sent) {
     ATOLL_ASSIGN_OR_RETURN(secagg::SiteSlot * slot, slots_->Find(manifest.slot));
     ATOLL_ASSIGN_OR_RETURN(const secagg::ManifestExpectation expected, Expect(manifest));
@@ -145,13 +150,52 @@ void SiteJob::OnModel(const Digest& root, const absl::Status& status) {
 absl::Status SiteJob::Train() {
   const secagg::Manifest& manifest = attempt_->manifest;
   ATOLL_ASSIGN_OR_RETURN(store::BlobReader model, services_.blobs->OpenBlob(manifest.model));
-  trainer_->SendModelAnd(std::make_shared<const store::BlobReader>(std::move(model)),
-                         sitelink::Train{manifest.round.value()});
+  const auto reader = std::make_shared<const store::BlobReader>(std::move(model));
+  const sitelink::Train train{manifest.round.value()};
+  if (WantsMasksAhead()) {
+    // After the model, which throws away what was expanded for another one.
+    ATOLL_ASSIGN_OR_RETURN(const sitelink::Prepare prepare, MasksAhead());
+    trainer_->SendModelAnd(reader, prepare);
+    trainer_->Send(train);
+    attempt_->prepared = true;
+  } else {
+    trainer_->SendModelAnd(reader, train);
+  }
   trainer_state_ = TrainerState::kTraining;
   trained_round_ = manifest.round;
   trained_model_ = manifest.model;
   progress_.Report(manifest.round.value(), "train");
   return absl::OkStatus();
+}
+
+bool SiteJob::WantsMasksAhead() const {
+  return attempt_->manifest.masked && offer_.recipe.secure_aggregation.masks_ahead_mib > 0;
+}
+
+absl::StatusOr<sitelink::Prepare> SiteJob::MasksAhead() {
+  const secagg::Manifest& manifest = attempt_->manifest;
+  ATOLL_ASSIGN_OR_RETURN(secagg::SiteSlot * slot, slots_->Find(manifest.slot));
+  ATOLL_ASSIGN_OR_RETURN(const secagg::ManifestExpectation expected, Expect(manifest));
+  ATOLL_ASSIGN_OR_RETURN(secagg::ContextStreams ahead, slot->ExpectedStreams(manifest, expected));
+  sitelink::Prepare prepare;
+  prepare.round = manifest.round.value();
+  prepare.context = ahead.context;
+  prepare.cipher = manifest.cipher;
+  prepare.segments = manifest.segments;
+  ATOLL_ASSIGN_OR_RETURN(prepare.sealed_keys, SealForTrainer(std::move(ahead.streams)));
+  return prepare;
+}
+
+absl::StatusOr<Bytes> SiteJob::SealForTrainer(std::vector<secagg::MaskStream> streams) {
+  std::vector<sitelink::StreamKey> keys;
+  keys.reserve(streams.size());
+  for (secagg::MaskStream& stream : streams) {
+    keys.push_back({stream.segment, stream.subtract, std::move(stream.key)});
+  }
+  Bytes sealed = sitelink::SealKeys(keys, launch_key_, attempt_->manifest.round.value(),
+                                    *services_.identity->suite, *services_.identity->random);
+  if (sealed.empty()) return absl::InternalError("the trainer's launch key is no valid one");
+  return sealed;
 }
 
 absl::Status SiteJob::Release() {
@@ -165,23 +209,12 @@ absl::Status SiteJob::Release() {
   release.weight_max = manifest.weight_max;
   release.segments = manifest.segments;
   if (manifest.masked) {
-    if (manifest.cipher != kernels::MaskCipher::kAes256Ctr) {
-      return absl::InvalidArgumentError("manifest: this trainer masks with AES-256-CTR only");
-    }
     ATOLL_ASSIGN_OR_RETURN(secagg::SiteSlot * slot, slots_->Find(manifest.slot));
     ATOLL_ASSIGN_OR_RETURN(std::vector<secagg::MaskStream> streams,
                            slot->EnterContext(*attempt.cohort));
-    std::vector<sitelink::StreamKey> keys;
-    keys.reserve(streams.size());
-    for (secagg::MaskStream& stream : streams) {
-      keys.push_back({stream.segment, stream.subtract, std::move(stream.key)});
-    }
-    release.sealed_keys =
-        sitelink::SealKeys(keys, launch_key_, manifest.round.value(), *services_.identity->suite,
-                           *services_.identity->random);
-    if (release.sealed_keys.empty()) {
-      return absl::InternalError("the trainer's launch key is no valid one");
-    }
+    release.context = secagg::ContextOf(attempt.hash, secagg::IdsOf(*attempt.cohort));
+    release.cipher = manifest.cipher;
+    ATOLL_ASSIGN_OR_RETURN(release.sealed_keys, SealForTrainer(std::move(streams)));
   }
   // What an earlier trainer masked of this attempt was never committed to, and never left.
   attempt.vector = nullptr;
@@ -376,11 +409,15 @@ absl::Status SiteJob::HandleFrame(const sitelink::Frame& frame) {
     }
     case MessageType::kMasked: {
       if (trainer_state_ != TrainerState::kMasking) return unexpected("Masked");
+      ATOLL_ASSIGN_OR_RETURN(const auto masked, sitelink::Decode<sitelink::Masked>(frame.payload));
       trainer_->SetIdle();
       trainer_state_ = TrainerState::kIdle;
       if (!attempt_ || attempt_->hash != masking_) return TryAdvance();
       if (!attempt_->vector->HasAll()) {
         return absl::InvalidArgumentError("it said Masked before all chunks had come");
+      }
+      if (attempt_->manifest.masked) {
+        progress_.SetMaskTimes(masked.round, masked.mask_hidden_s, masked.mask_paid_s);
       }
       return CommitVector();
     }

@@ -14,13 +14,14 @@
 #include "comms/base/log.h"
 #include "comms/base/process.h"
 #include "comms/base/status.h"
+#include "federation/site/last_words.h"
 
 namespace atl::site {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kLastWordsBytes = 700;
+constexpr uint64_t kTailBytes = 64 << 10;
 constexpr uint32_t kMaxRanks = 4096;
 // After the link has ended mpirun needs a moment to end, too, and to write why.
 constexpr int kEndGraceMs = 1'500;
@@ -31,21 +32,17 @@ uint64_t FileSize(const fs::path& path) {
   return error ? 0 : size;
 }
 
-// The last lines of a log from `start` on, as one printable line; without mpirun's rulers.
+// The end of a log, from `start` on.
 std::string Tail(const fs::path& path, uint64_t start) {
   const uint64_t size = FileSize(path);
   if (size <= start) return {};
   std::ifstream file(path, std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(std::max(start, size - std::min(size, kLastWordsBytes))));
-  std::string words;
-  for (std::string line; std::getline(file, line);) {
-    if (line.find_first_not_of("- \r") == std::string::npos) continue;
-    for (char& c : line) {
-      if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = ' ';
-    }
-    absl::StrAppend(&words, words.empty() ? "" : " | ", line);
-  }
-  return words;
+  const uint64_t from = std::max(start, size - std::min(size, kTailBytes));
+  file.seekg(static_cast<std::streamoff>(from));
+  std::string tail(size - from, '\0');
+  file.read(tail.data(), static_cast<std::streamsize>(tail.size()));
+  tail.resize(static_cast<size_t>(file.gcount()));
+  return tail;
 }
 
 }  // namespace
@@ -176,8 +173,8 @@ void TrainerHost::Tick() {
 
 std::string TrainerHost::LastWords() const {
   if (!failure_.empty()) return failure_;
-  const std::string tail = Tail(options_.log_file, log_start_);
-  return tail.empty() ? why_lost_ : absl::StrCat(why_lost_, "; its log ends: ", tail);
+  const std::string words = LastWordsIn(Tail(options_.log_file, log_start_));
+  return words.empty() ? why_lost_ : absl::StrCat(why_lost_, "; its log ends: ", words);
 }
 
 void TrainerHost::EndLaunch(int grace_ms) {

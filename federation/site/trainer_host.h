@@ -62,6 +62,13 @@ class TrainerHost {
   void Send(const M& command) {
     Enqueue({nullptr, {static_cast<uint16_t>(M::kType), sitelink::Encode(command)}});
   }
+  // What has no answer: the trainer is no busier for it.
+  template <typename M>
+  void Tell(const M& message) {
+    const bool busy = busy_;
+    Send(message);
+    busy_ = busy;
+  }
   void SetIdle() { busy_ = false; }
   // Looks after the process and its progress; call it a few times a second.
   void Tick();

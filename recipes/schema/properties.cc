@@ -351,6 +351,13 @@ void AddPrivacyAndOutput(std::vector<Property>& table) {
   table.push_back(Number("privacy.secure_aggregation.clip_norm_l2",
                          ATOLL_FIELD(secure_aggregation.clip_norm_l2), 0, 1e6, Open::kMin,
                          "L2 norm to which each site's update is clipped, before it is weighed."));
+  table.push_back(
+      Integer("privacy.secure_aggregation.masks_ahead_mib",
+              ATOLL_FIELD(secure_aggregation.masks_ahead_mib), 0, 1 << 20,
+              "Memory in MiB that each rank may take for masks that are expanded while "
+              "it trains, on processors that nothing else wants. A rank needs a lane (1 "
+              "to 8 bytes) for each coordinate of its part of the model; masks beyond "
+              "the limit are expanded after training. 0: all of them are."));
   table.push_back(Text("output.folder", ATOLL_FIELD(output_folder), 1, 4096,
                        "Folder in which each run makes its own."));
 }

@@ -91,6 +91,7 @@ struct SecureAggregation {
   bool enabled = true;
   int value_bits = 16;
   double clip_norm_l2 = 20.0;
+  int masks_ahead_mib = 1024;
   bool operator==(const SecureAggregation&) const = default;
 };
 

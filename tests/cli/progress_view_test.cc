@@ -115,6 +115,17 @@ TEST(FormatRoundTest, AddsTestPhasesDroppedAndAttempts) {
             "(train 1.4, upload 0.1)  dropped: site 4, 7  attempts: 2");
 }
 
+TEST(FormatRoundTest, SaysWhichMasksWereMadeAhead) {
+  v1::RoundReport round = Round(3);
+  auto* phase = round.add_phases();
+  phase->set_phase("mask");
+  phase->set_seconds(0.02);
+  round.set_mask_hidden_s(0.04);
+  EXPECT_THAT(FormatRound(round, 12), Not(HasSubstr("mask")));
+  round.set_mask_hidden_s(1.26);
+  EXPECT_THAT(FormatRound(round, 12), HasSubstr("2.3 s (mask 0.0 and 1.3 ahead)"));
+}
+
 TEST(FormatSiteTest, BarFillsWithTheSteps) {
   EXPECT_EQ(FormatSite(At("site-1", "train", 0, 8), 8),
             "  site-1    round 1  train     [....................] step 0/8");

@@ -57,6 +57,37 @@ TEST(Job, RunsAllRoundsWithExactSums) {
   }
 }
 
+TEST(Job, MaskTimesAreTheLargestOfTheRound) {
+  Simulation simulation({.sites = 4});
+  const auto report = [&](SiteId site, uint32_t round, double hidden_s, double paid_s) {
+    PeerSaid said{.site = site, .message = {}};
+    v1::SiteProgress& progress = *said.message.mutable_progress();
+    progress.set_job_id(1);
+    progress.set_round(round);
+    progress.set_phase("upload");
+    progress.set_mask_hidden_s(hidden_s);
+    progress.set_mask_paid_s(paid_s);
+    simulation.Post(said);
+  };
+  simulation.director = [&](SiteId site, const v1::CoordinatorMessage& message) {
+    if (IsStep(message, v1::COHORT, 1)) {
+      report(site, 1, site == SiteId(2) ? 3.5 : 1.0, site == SiteId(3) ? 0.5 : 0.25);
+      report(site, 2, 100, 100);        // of a round that does not run
+      report(SiteId(99), 1, 100, 100);  // of nobody
+    }
+    return Fate::kAnswer;
+  };
+  simulation.ConnectAll();
+  simulation.Submit();
+  simulation.Run();
+  const v1::JobReport done = simulation.report();
+  ASSERT_EQ(done.round_reports_size(), 3);
+  EXPECT_EQ(done.round_reports(0).mask_hidden_s(), 3.5);
+  EXPECT_EQ(done.round_reports(0).mask_paid_s(), 0.5);
+  EXPECT_EQ(done.round_reports(1).mask_hidden_s(), 0);
+  EXPECT_EQ(done.round_reports(1).mask_paid_s(), 0);
+}
+
 TEST(Job, PreKeysAreMadeAhead) {
   Simulation simulation({.sites = 3, .rounds = 5, .slots_ahead = 3});
   simulation.ConnectAll();

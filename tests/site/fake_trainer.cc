@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -44,6 +45,7 @@ class Conversation {
           auto chunk = sitelink::Decode<sitelink::ModelChunk>(frame->payload);
           if (!chunk.ok()) return 2;
           if (chunk->index == 0) model_.clear();
+          prepared_.reset();
           model_.insert(model_.end(), chunk->values.begin(), chunk->values.end());
           break;
         }
@@ -51,6 +53,7 @@ class Conversation {
           auto train = sitelink::Decode<sitelink::Train>(frame->payload);
           if (!train.ok()) return 2;
           Note("train " + std::to_string(train->round));
+          NoteMasks("train " + std::to_string(train->round));
           if (options_.behaviour == Behaviour::kDiesTraining) return 3;
           if (options_.behaviour == Behaviour::kHangsTraining) return Idle();
           if (options_.behaviour == Behaviour::kFailsTraining) {
@@ -65,12 +68,23 @@ class Conversation {
           Tell(sitelink::Trained{train->round});
           break;
         }
+        case MessageType::kPrepare: {
+          auto prepare = sitelink::Decode<sitelink::Prepare>(frame->payload);
+          if (!prepare.ok()) return 2;
+          NoteMasks("prepare " + std::to_string(prepare->round));
+          prepared_ = *std::move(prepare);
+          break;
+        }
         case MessageType::kRelease: {
           auto release = sitelink::Decode<sitelink::Release>(frame->payload);
           if (!release.ok()) return 2;
           Note("release " + std::to_string(release->round));
+          if (release->masked) {
+            NoteMasks((IsAsPrepared(*release) ? "as prepared " : "afresh ") +
+                      std::to_string(release->round));
+          }
           if (!SendVector(*release)) return 3;
-          Tell(sitelink::Masked{release->round});
+          Tell(sitelink::Masked{release->round, 2.5, 0.25});
           break;
         }
         case MessageType::kEvaluate: {
@@ -100,6 +114,26 @@ class Conversation {
     std::lock_guard lock(log_->mutex);
     log_->asked.push_back(what);
     log_->model = model_;
+  }
+  void NoteMasks(const std::string& what) {
+    if (log_ == nullptr) return;
+    std::lock_guard lock(log_->mutex);
+    log_->masks.push_back(what);
+  }
+  // Context, lanes and keys.
+  bool IsAsPrepared(const sitelink::Release& release) {
+    if (!prepared_ || prepared_->context != release.context ||
+        prepared_->cipher != release.cipher || prepared_->segments != release.segments) {
+      return false;
+    }
+    const auto open = [&](const Bytes& sealed) {
+      return *sitelink::OpenKeys(sealed, launch_key_, release.round, OpensslSuite());
+    };
+    const auto before = open(prepared_->sealed_keys), now = open(release.sealed_keys);
+    return std::equal(before.begin(), before.end(), now.begin(), now.end(),
+                      [](const auto& a, const auto& b) {
+                        return a.segment == b.segment && a.subtract == b.subtract && a.key == b.key;
+                      });
   }
   int Idle() {
     while (link_.Receive(-1).ok()) {
@@ -133,7 +167,7 @@ class Conversation {
         std::copy_n(key.key.data(), 32, mask.key.begin());
         mask.subtract = key.subtract;
       }
-      kernels::AddMasks(lanes, segment.lane_bytes(), chunk.first_element, masks);
+      kernels::AddMasks(lanes, segment.lane_bytes(), chunk.first_element, masks, release.cipher);
       sitelink::MaskedChunk message{i, Bytes(chunk.bytes)};
       kernels::PackLanes(lanes, segment.lane_bytes(), segment.sum_bits, chunk.elements,
                          message.packed);
@@ -148,6 +182,7 @@ class Conversation {
   FakeTrainerLog* const log_;
   KeyPair launch_key_;
   Bytes model_;
+  std::optional<sitelink::Prepare> prepared_;
 };
 
 // A thread in the place of mpirun.

@@ -38,6 +38,8 @@ struct FakeTrainerLog {
   std::mutex mutex;
   std::vector<std::string> asked;  // "train 1", "release 1", "evaluate 2", "stop"
   Bytes model;                     // the last one that was sent
+  // "prepare 1", "train 1", "as prepared 1" or "afresh 1": what came of masks ahead.
+  std::vector<std::string> masks;
 };
 
 // Serves until Stop or the link's end; the exit code.

@@ -6,6 +6,7 @@
 
 #include "comms/base/files.h"
 #include "federation/site/event_queue.h"
+#include "federation/site/last_words.h"
 #include "federation/site/mpirun_launcher.h"
 #include "federation/site/runtime_folder.h"
 #include "federation/site/worker.h"
@@ -16,6 +17,66 @@ namespace atl::site {
 namespace {
 
 using testing::HasSubstr;
+
+constexpr char kRuler[] =
+    "--------------------------------------------------------------------------\n";
+
+// What Open MPI 4.1 writes when a rank ends with an exit code that is not 0.
+std::string FailedRank() {
+  return std::string(kRuler) +
+         "Primary job  terminated normally, but 1 process returned\n"
+         "a non-zero exit code. Per user-direction, the job has been aborted.\n" +
+         kRuler + kRuler +
+         "mpirun detected that one or more processes exited with non-zero status, thus causing\n"
+         "the job to be terminated. The first process to do so was:\n\n"
+         "  Process name: [[31415,1],0]\n  Exit code:    1\n" +
+         kRuler;
+}
+
+std::string KilledRank() {
+  return std::string(kRuler) +
+         "mpirun noticed that process rank 1 with PID 4711 on node h exited on signal 9 "
+         "(Killed).\n" +
+         kRuler;
+}
+
+TEST(LastWordsTest, AreTheRanksOwnNotMpiruns) {
+  EXPECT_EQ(LastWordsIn("atoll-trainer: data: no such folder\n" + FailedRank()),
+            "data: no such folder");
+  // Both ranks, one of them in the middle of a paragraph.
+  std::string log = FailedRank();
+  log.insert(log.find("a non-zero"), "atoll-trainer: rank 1: out of memory\n");
+  EXPECT_EQ(LastWordsIn("atoll-trainer: out of data\natoll-trainer: out of data\n" + log),
+            "out of data | rank 1: out of memory");
+  // A library's words are a rank's, too.
+  EXPECT_EQ(LastWordsIn("terminate called after throwing an instance of 'std::bad_alloc'\n"
+                        "  what():  std::bad_alloc\n" +
+                        FailedRank()),
+            "terminate called after throwing an instance of 'std::bad_alloc' |   what():  "
+            "std::bad_alloc");
+}
+
+TEST(LastWordsTest, NameTheSignalThatEndedARank) {
+  EXPECT_THAT(LastWordsIn(KilledRank()), HasSubstr("exited on signal 9 (Killed)"));
+  EXPECT_EQ(LastWordsIn("atoll-trainer: rank 0: another rank is gone\n" + KilledRank()),
+            "rank 0: another rank is gone | mpirun noticed that process rank 1 with PID 4711 on "
+            "node h exited on signal 9 (Killed).");
+}
+
+TEST(LastWordsTest, AreMpirunsWhereNoRankSaidAnything) {
+  EXPECT_THAT(LastWordsIn(std::string(kRuler) +
+                          "There are not enough slots available in the system\n" + kRuler),
+              HasSubstr("not enough slots"));
+  EXPECT_EQ(LastWordsIn(""), "");
+}
+
+TEST(LastWordsTest, AreOnePrintableLineAndShort) {
+  const std::string words =
+      LastWordsIn("atoll-trainer: \x01\xff" + std::string(5000, 'x') + " the end\n" + FailedRank());
+  EXPECT_EQ(words.size(), kLastWordsBytes);
+  EXPECT_THAT(words, testing::EndsWith("the end"));
+  EXPECT_EQ(LastWordsIn("atoll-trainer: a\x01\xff\x62\n"), "a  b");
+}
 
 TEST(EventQueueTest, KeepsOrderAndWaitsWhenFull) {
   EventQueue queue(2);

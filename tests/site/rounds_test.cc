@@ -22,6 +22,20 @@ bool Eventually(const std::function<bool()>& condition) {
   return false;
 }
 
+// Whether the round's upload was reported with the times that the fake trainer gives.
+bool SaidMaskTimes(Workbench& bench, uint32_t round) {
+  for (const std::string& bytes : bench.coordinator->transcript()) {
+    v1::SiteMessage message;
+    if (!message.ParseFromString(bytes) || !message.has_progress()) continue;
+    const v1::SiteProgress& progress = message.progress();
+    if (progress.round() == round && progress.phase() == "upload" &&
+        progress.mask_hidden_s() == 2.5 && progress.mask_paid_s() == 0.25) {
+      return true;
+    }
+  }
+  return false;
+}
+
 TEST(RoundsTest, TwoMaskedRoundsWithSlotsPreparedAhead) {
   Workbench bench;
   bench.StartAgent();
@@ -41,7 +55,11 @@ TEST(RoundsTest, TwoMaskedRoundsWithSlotsPreparedAhead) {
   EXPECT_EQ(bench.launcher.ranks, 2u);
   EXPECT_TRUE(bench.StopAgent().ok());
   EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "release 1", "train 2", "release 2", "stop"));
+  EXPECT_THAT(bench.Masks(), ElementsAre("prepare 1", "train 1", "as prepared 1", "prepare 2",
+                                         "train 2", "as prepared 2"));
   EXPECT_THAT(bench.coordinator->phases(), testing::IsSupersetOf({"train", "mask", "upload"}));
+  EXPECT_TRUE(SaidMaskTimes(bench, 1));
+  EXPECT_TRUE(SaidMaskTimes(bench, 2));
 
   // Nothing secret of the slots is left.
   auto store = store::SiteStore::Open(bench.data_folder());
@@ -263,8 +281,55 @@ TEST(RoundsTest, AnUpdateThatWasNotReleasedServesTheNextAttempt) {
   abort(2);
   bench.RunRound(1, 3);
   EXPECT_TRUE(bench.StopAgent().ok());
+  // The update that was left gets its masks for the new slot ahead, too.
+  EXPECT_THAT(bench.Masks(), ElementsAre("prepare 1", "train 1", "prepare 1", "as prepared 1",
+                                         "prepare 1", "train 1", "as prepared 1"));
   // After the release that was aborted the round is trained again.
   EXPECT_THAT(bench.Asked(), ElementsAre("train 1", "release 1", "train 1", "release 1", "stop"));
+}
+
+TEST(RoundsTest, MasksThatWereExpandedForU1AreNotUsedForASmallerU2) {
+  Workbench bench({.sites = 4});
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  bench.LosePeer(4);
+  bench.RunRound(1, 1);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Masks(), ElementsAre("prepare 1", "train 1", "afresh 1"));
+}
+
+TEST(RoundsTest, ATrainerThatIsStartedAgainPreparesAgain) {
+  Workbench bench;
+  bench.launcher.behaviour = [](int launch) {
+    return launch == 1 ? Behaviour::kDiesTraining : Behaviour::kGood;
+  };
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  bench.RunRound(1, 1);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Masks(),
+              ElementsAre("prepare 1", "train 1", "prepare 1", "train 1", "as prepared 1"));
+}
+
+TEST(RoundsTest, AnAgentThatIsStartedAgainPreparesAgain) {
+  Workbench bench;
+  bench.StartAgent();
+  bench.Offer();
+  bench.PrepareSlot(1);
+  const secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  bench.SayManifest(manifest);
+  const Bytes cohort = bench.TakeReadies(manifest);  // trained, and U2 is not said
+  EXPECT_TRUE(bench.StopAgent().ok());
+  bench.StartAgent();
+  bench.Offer();
+  bench.coordinator->HearStep(v1::READY);
+  bench.SayCohort(manifest, cohort);
+  bench.Unmask(manifest, bench.TakeVectors(manifest));
+  EXPECT_TRUE(bench.StopAgent().ok());
+  EXPECT_THAT(bench.Masks(),
+              ElementsAre("prepare 1", "train 1", "prepare 1", "train 1", "as prepared 1"));
 }
 
 TEST(RoundsTest, ABurntSlotIsNotUsedAgain) {

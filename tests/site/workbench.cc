@@ -245,7 +245,7 @@ std::vector<Bytes> Workbench::MaskedZeros(const secagg::Manifest& manifest,
     const std::span<uint8_t> lanes(reinterpret_cast<uint8_t*>(words.data()),
                                    chunk.elements * segment.lane_bytes());
     kernels::AddMasks(lanes, segment.lane_bytes(), chunk.first_element,
-                      secagg::MaskKeysOf(streams, chunk.segment));
+                      secagg::MaskKeysOf(streams, chunk.segment), manifest.cipher);
     Bytes packed(chunk.bytes);
     kernels::PackLanes(lanes, segment.lane_bytes(), segment.sum_bits, chunk.elements, packed);
     chunks.push_back(std::move(packed));
@@ -375,6 +375,13 @@ Bytes Workbench::ModelBytes() const {
   Bytes bytes;
   for (const Bytes& chunk : model_chunks_) bytes.insert(bytes.end(), chunk.begin(), chunk.end());
   return bytes;
+}
+
+void Workbench::LosePeer(uint32_t id) { peers_.erase(id); }
+
+std::vector<std::string> Workbench::Masks() {
+  std::lock_guard lock(launcher.log.mutex);
+  return launcher.log.masks;
 }
 
 std::vector<std::string> Workbench::Asked() {

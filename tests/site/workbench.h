@@ -75,6 +75,9 @@ class Workbench {
 
   Bytes ModelBytes() const;          // of the current model
   std::vector<std::string> Asked();  // of the trainer
+  std::vector<std::string> Masks();  // FakeTrainerLog::masks
+  // Another site of the cohort (2 and up) that takes no further step.
+  void LosePeer(uint32_t id);
   std::filesystem::path data_folder() const { return folder_.path() / "site"; }
 
   BenchOptions bench;

@@ -48,9 +48,20 @@ Release SomeRelease() {
   release.round = 3;
   release.clip_norm_l2 = 20;
   release.weight_max = 20000;
+  release.context.fill(8);
   release.segments = {{kMetricCount, kMetricValueBits, 50, 1.0}, {1000, 16, 18, 1638.35}};
   release.sealed_keys = Bytes(77, 5);
   return release;
+}
+
+Prepare SomePrepare() {
+  Prepare prepare;
+  prepare.round = 3;
+  prepare.context.fill(9);
+  prepare.cipher = kernels::MaskCipher::kChaCha20;
+  prepare.segments = SomeRelease().segments;
+  prepare.sealed_keys = Bytes(77, 5);
+  return prepare;
 }
 
 TEST(MessagesTest, AllGoThereAndBack) {
@@ -70,8 +81,18 @@ TEST(MessagesTest, AllGoThereAndBack) {
   Release release = RoundTrip(SomeRelease());
   EXPECT_EQ(release.segments, SomeRelease().segments);
   EXPECT_EQ(release.sealed_keys, Bytes(77, 5));
+  EXPECT_EQ(release.context, SomeRelease().context);
+  EXPECT_EQ(release.cipher, kernels::MaskCipher::kAes256Ctr);
+  const Prepare prepare = RoundTrip(SomePrepare());
+  EXPECT_EQ(prepare.round, 3u);
+  EXPECT_EQ(prepare.context, SomePrepare().context);
+  EXPECT_EQ(prepare.cipher, kernels::MaskCipher::kChaCha20);
+  EXPECT_EQ(prepare.segments, SomeRelease().segments);
+  EXPECT_EQ(prepare.sealed_keys, Bytes(77, 5));
   RoundTrip(MaskedChunk{4, Bytes(100, 3)});
-  RoundTrip(Masked{12});
+  const Masked masked = RoundTrip(Masked{12, 1.5, 0.25});
+  EXPECT_EQ(masked.mask_hidden_s, 1.5);
+  EXPECT_EQ(masked.mask_paid_s, 0.25);
   RoundTrip(Evaluate{12});
   EXPECT_EQ(RoundTrip(Evaluated{12, 10000, 8000, 5012.25}).loss_sum, 5012.25);
   RoundTrip(Failure{"out of luck"});
@@ -88,8 +109,8 @@ TEST(MessagesTest, WhatIsTooLongToSendIsCutNotRefused) {
 }
 
 TEST(MessagesTest, ValuesThatMustNotBe) {
-  EXPECT_THAT(ErrorOf(Hello{.version = 2, .ranks = 1, .pids = {1}}),
-              HasSubstr("protocol version 2"));
+  EXPECT_THAT(ErrorOf(Hello{.version = 1, .ranks = 1, .pids = {1}}),
+              HasSubstr("protocol version 1"));
   EXPECT_THAT(ErrorOf(Hello{.ranks = 2, .pids = {1}}), HasSubstr("1 process ids for 2 ranks"));
   EXPECT_THAT(ErrorOf(Hello{.ranks = 0, .pids = {}}), HasSubstr("0 ranks"));
   EXPECT_THAT(ErrorOf(sitelink::Setup{"r", 4, 4, 1}), HasSubstr("site_index 4"));
@@ -107,6 +128,23 @@ TEST(MessagesTest, ValuesThatMustNotBe) {
       Decode<MaskedChunk>(Encode(MaskedChunk{0, Bytes(kernels::kChunkElements * 8 + 1)})).ok());
 }
 
+TEST(MessagesTest, MasksAheadAreCheckedWhole) {
+  auto with = [](auto change) {
+    Prepare prepare = SomePrepare();
+    change(prepare);
+    return ErrorOf(prepare);
+  };
+  EXPECT_THAT(with([](Prepare& p) { p.sealed_keys.clear(); }), HasSubstr("without keys"));
+  EXPECT_THAT(with([](Prepare& p) { p.cipher = static_cast<kernels::MaskCipher>(3); }),
+              HasSubstr("mask cipher 3"));
+  EXPECT_THAT(with([](Prepare& p) { p.segments[1].scale = 0; }), HasSubstr("scale"));
+  EXPECT_THAT(with([](Prepare& p) { p.segments[1].sum_bits = 65; }), HasSubstr("65"));
+  EXPECT_THAT(with([](Prepare& p) { p.segments.clear(); }), HasSubstr("segment"));
+  EXPECT_THAT(ErrorOf(Masked{1, -1, 0}), HasSubstr("mask_hidden_s is negative"));
+  EXPECT_THAT(ErrorOf(Masked{1, 0, std::numeric_limits<double>::quiet_NaN()}),
+              HasSubstr("mask_paid_s is not finite"));
+}
+
 TEST(MessagesTest, AReleaseIsCheckedWhole) {
   auto with = [](auto change) {
     Release release = SomeRelease();
@@ -117,6 +155,8 @@ TEST(MessagesTest, AReleaseIsCheckedWhole) {
   EXPECT_THAT(with([](Release& r) { r.clip_norm_l2 = std::numeric_limits<double>::infinity(); }),
               HasSubstr("finite"));
   EXPECT_THAT(with([](Release& r) { r.weight_max = 0; }), HasSubstr("weight_max"));
+  EXPECT_THAT(with([](Release& r) { r.cipher = static_cast<kernels::MaskCipher>(0); }),
+              HasSubstr("mask cipher 0"));
   EXPECT_THAT(with([](Release& r) { r.segments[1].scale = -1; }), HasSubstr("scale"));
   EXPECT_FALSE(with([](Release& r) { r.segments[1].sum_bits = 65; }).empty());
   EXPECT_FALSE(with([](Release& r) { r.segments[1].value_bits = 19; }).empty());

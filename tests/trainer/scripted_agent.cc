@@ -88,7 +88,7 @@ Bytes ScriptedAgent::ReceiveVector(const kernels::VectorLayout& layout) {
     EXPECT_EQ(chunk.packed.size(), layout.chunk(index).bytes);
     vector.insert(vector.end(), chunk.packed.begin(), chunk.packed.end());
   }
-  Expect<sitelink::Masked>();
+  masked_ = Expect<sitelink::Masked>();
   return vector;
 }
 

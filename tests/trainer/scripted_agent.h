@@ -39,6 +39,7 @@ class ScriptedAgent {
   }
   // Chunks up to Masked, one after the other.
   Bytes ReceiveVector(const kernels::VectorLayout& layout);
+  const sitelink::Masked& masked() const { return masked_; }  // of the last vector
   int progress_count() const { return progress_count_; }
 
   void CloseLink() { link_->Close(); }
@@ -57,6 +58,7 @@ class ScriptedAgent {
   std::unique_ptr<MpiJob> job_;
   std::unique_ptr<sitelink::Link> link_;
   sitelink::Hello hello_;
+  sitelink::Masked masked_;
   int progress_count_ = 0;
 };
 

@@ -54,6 +54,7 @@ sitelink::Release MaskedRelease(const sitelink::Hello& hello,
                                 std::vector<sitelink::StreamKey>* keys) {
   sitelink::Release release = PlainRelease();
   release.masked = true;
+  release.context.fill(1);
   for (uint32_t segment : {sitelink::kMetricsSegment, sitelink::kUpdateSegment}) {
     keys->push_back({segment, false, SystemRandom().Draw32()});
     keys->push_back({segment, true, SystemRandom().Draw32()});
@@ -64,9 +65,14 @@ sitelink::Release MaskedRelease(const sitelink::Hello& hello,
   return release;
 }
 
+sitelink::Prepare PrepareFor(const sitelink::Release& release) {
+  return {release.round, release.context, release.cipher, release.segments, release.sealed_keys};
+}
+
 // Takes the masks off, as an agent that knows the keys could.
 Bytes Unmask(Bytes vector, const std::vector<kernels::Segment>& segments,
-             const std::vector<sitelink::StreamKey>& keys) {
+             const std::vector<sitelink::StreamKey>& keys,
+             kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr) {
   uint64_t offset = 0;
   for (uint32_t s = 0; s < segments.size(); ++s) {
     const kernels::Segment& segment = segments[s];
@@ -83,7 +89,7 @@ Bytes Unmask(Bytes vector, const std::vector<kernels::Segment>& segments,
       mask.subtract = !key.subtract;
       masks.push_back(mask);
     }
-    kernels::AddMasks(lanes, segment.lane_bytes(), 0, masks);
+    kernels::AddMasks(lanes, segment.lane_bytes(), 0, masks, cipher);
     kernels::PackLanes(lanes, segment.lane_bytes(), segment.sum_bits, segment.length, packed);
     offset += segment.packed_bytes();
   }
@@ -153,6 +159,99 @@ TEST(ServeTest, MaskedLanesWithoutTheirMasksAreThePlainLanes) {
   const double norm = std::sqrt(squares) / 1638.35 / 0.3;
   EXPECT_GT(norm, 0.05);
   EXPECT_LT(norm, 20.0);
+}
+
+// Trains one round, with whatever `prepare` says before Train, and gives the released vector.
+struct MaskedRound {
+  Bytes vector;
+  std::vector<sitelink::StreamKey> keys;
+  sitelink::Masked masked;
+};
+MaskedRound RunMasked(int ranks, const std::string& recipe, kernels::MaskCipher cipher,
+                      const std::function<void(ScriptedAgent&, const sitelink::Release&)>& before,
+                      const std::function<void(ScriptedAgent&, const sitelink::Release&)>& after) {
+  MaskedRound round;
+  ScriptedAgent agent(ranks, recipe, kParameters, 1, kSites);
+  EXPECT_TRUE(agent.ok());
+  if (!agent.ok()) return round;
+  sitelink::Release release = MaskedRelease(agent.hello(), &round.keys);
+  release.cipher = cipher;
+  agent.SendModel(FirstModel());
+  if (before) before(agent, release);
+  agent.Send(sitelink::Train{1});
+  agent.Expect<sitelink::Trained>();
+  if (after) after(agent, release);
+  agent.Send(release);
+  round.vector = agent.ReceiveVector(kernels::VectorLayout(release.segments));
+  round.masked = agent.masked();
+  agent.Send(sitelink::Stop{});
+  EXPECT_EQ(agent.WaitForEnd(20'000), 0);
+  return round;
+}
+
+TEST(ServeTest, MasksAheadChangeNothingButTheTime) {
+  const auto segments = PlainRelease().segments;
+  const auto aes = kernels::MaskCipher::kAes256Ctr;
+  const auto prepare = [](ScriptedAgent& agent, const sitelink::Release& release) {
+    agent.Send(PrepareFor(release));
+  };
+  const auto rest = [](ScriptedAgent&, const sitelink::Release&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  };
+  const MaskedRound now = RunMasked(2, Recipe(true), aes, {}, {});
+  const Bytes plain = Unmask(now.vector, segments, now.keys);
+  EXPECT_EQ(now.masked.mask_hidden_s, 0);
+  EXPECT_GT(now.masked.mask_paid_s, 0);
+
+  const MaskedRound ahead = RunMasked(2, Recipe(true), aes, prepare, rest);
+  EXPECT_EQ(Unmask(ahead.vector, segments, ahead.keys), plain);
+  EXPECT_GT(ahead.masked.mask_hidden_s, 0);
+
+  // For a trained update that is there: an attempt that was aborted has left it.
+  const MaskedRound late = RunMasked(2, Recipe(true), kernels::MaskCipher::kChaCha20, {},
+                                     [&](auto& agent, const auto& release) {
+                                       prepare(agent, release);
+                                       rest(agent, release);
+                                     });
+  EXPECT_EQ(Unmask(late.vector, segments, late.keys, kernels::MaskCipher::kChaCha20), plain);
+  EXPECT_GT(late.masked.mask_hidden_s, 0);
+
+  // 1 MiB of the 1.27 MB that one rank has; ranks change nothing, either.
+  std::string small = Recipe(true);
+  small.replace(small.find("enabled: true"), 13, "enabled: true, masks_ahead_mib: 1");
+  const MaskedRound part = RunMasked(1, small, aes, prepare, rest);
+  EXPECT_GT(part.masked.mask_hidden_s, 0);
+  const MaskedRound one_rank = RunMasked(1, small, aes, {}, {});
+  EXPECT_EQ(Unmask(part.vector, segments, part.keys),
+            Unmask(one_rank.vector, segments, one_rank.keys));
+}
+
+TEST(ServeTest, MasksOfAnotherContextAreThrownAway) {
+  const auto segments = PlainRelease().segments;
+  const auto aes = kernels::MaskCipher::kAes256Ctr;
+  const MaskedRound now = RunMasked(2, Recipe(true), aes, {}, {});
+  const Bytes plain = Unmask(now.vector, segments, now.keys);
+  // U2 was not U1: other context, other keys.
+  const MaskedRound other = RunMasked(2, Recipe(true), aes,
+                                      [](auto& agent, const sitelink::Release& release) {
+                                        std::vector<sitelink::StreamKey> keys;
+                                        sitelink::Release expected =
+                                            MaskedRelease(agent.hello(), &keys);
+                                        expected.context.fill(2);
+                                        agent.Send(PrepareFor(expected));
+                                      },
+                                      {});
+  EXPECT_EQ(other.masked.mask_hidden_s, 0);
+  EXPECT_EQ(Unmask(other.vector, segments, other.keys), plain);
+  // A new model: what was prepared before it is of another round.
+  const MaskedRound again = RunMasked(2, Recipe(true), aes,
+                                      [](auto& agent, const sitelink::Release& release) {
+                                        agent.Send(PrepareFor(release));
+                                        agent.SendModel(FirstModel());
+                                      },
+                                      {});
+  EXPECT_EQ(again.masked.mask_hidden_s, 0);
+  EXPECT_EQ(Unmask(again.vector, segments, again.keys), plain);
 }
 
 TEST(ServeTest, LanesWithoutMasksAreRefusedWhereTheRecipeWantsThem) {

@@ -1,4 +1,5 @@
-// Session::OnRelease: the one place where an update leaves the trainer.
+// Session::OnRelease: the one place where an update leaves the trainer; and what is prepared for
+// it.
 #include <ATen/Parallel.h>
 
 #include <array>
@@ -17,6 +18,38 @@ struct SliceToSend {
   const UpdateSlice& slice;
   Range range;
 };
+
+namespace {
+
+// The largest of each over all ranks; at rank 0.
+absl::StatusOr<std::array<double, 2>> Slowest(Communicator& communicator,
+                                              const std::array<double, 2>& mine) {
+  ByteWriter out;
+  out.F64(mine[0]).F64(mine[1]);
+  ATOLL_ASSIGN_OR_RETURN(const Bytes all,
+                         communicator.Gather(out.bytes(), uint64_t{16} * communicator.size()));
+  std::array<double, 2> slowest{};
+  ByteReader in(all);
+  for (size_t rank = 0; rank < all.size() / 16; ++rank) {
+    for (double& seconds : slowest) seconds = std::max(seconds, in.F64());
+  }
+  return slowest;
+}
+
+}  // namespace
+
+absl::Status Session::OnPrepare(const sitelink::Prepare& prepare) {
+  if (absl::Status check = CheckSegments(prepare.segments, global_.size()); !check.ok())
+    return Alike(check);
+  auto opened = sitelink::OpenKeys(prepare.sealed_keys, launch_key_, prepare.round, OpensslSuite());
+  if (!opened.ok()) return Alike(opened.status());
+  const uint64_t length = prepare.segments[sitelink::kUpdateSegment].length;
+  ahead_.Start({prepare.context, prepare.cipher, prepare.segments},
+               std::make_unique<SegmentKeys>(*opened, sitelink::kUpdateSegment),
+               SliceOf(length, communicator_.rank(), communicator_.size()),
+               static_cast<uint64_t>(recipe_.secure_aggregation.masks_ahead_mib) << 20);
+  return absl::OkStatus();
+}
 
 absl::Status Session::OnRelease(const sitelink::Release& release) {
   if (!update_ || update_->round != release.round) {
@@ -77,8 +110,15 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
     (void)Tell(sitelink::Progress{release.round, "mask", static_cast<uint32_t>(done / unit),
                                   static_cast<uint32_t>(all / unit), 0});
   };
-  const UpdateSlice slice =
-      MakeUpdateSlice(local, global_, options, {.keys = update_keys.keys()}, progress);
+  // Wiped when the vector is on its way.
+  const std::shared_ptr<const ExpandedMasks> ahead =
+      ahead_.Take({release.context, release.cipher, release.segments}, update_keys);
+  MaskSource masks{.keys = update_keys.keys(), .ahead = {}, .cipher = release.cipher};
+  if (ahead) masks.ahead = ahead->done();
+  const UpdateSlice slice = MakeUpdateSlice(local, global_, options, masks, progress);
+  const std::array<double, 2> mine = {ahead ? ahead->cpu_s() : 0,
+                                      release.masked ? slice.mask_s : 0};
+  ATOLL_ASSIGN_OR_RETURN(const auto slowest, Slowest(communicator_, mine));
 
   std::array<double, 1> saturated = {static_cast<double>(slice.saturated)};
   ATOLL_RETURN_IF_ERROR(communicator_.AllReduceSum(saturated));
@@ -88,12 +128,13 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
   metrics[sitelink::kLossSum] = std::llround(update_->metrics.loss_sum * sitelink::kLossUnit);
   metrics[sitelink::kCorrect] = static_cast<int64_t>(update_->metrics.correct);
   metrics[sitelink::kSaturated] = static_cast<int64_t>(saturated[0]);
-  const Bytes metrics_segment = MakeMetricsSegment(
-      metrics, release.segments[sitelink::kMetricsSegment], {.keys = metrics_keys.keys()});
+  const Bytes metrics_segment =
+      MakeMetricsSegment(metrics, release.segments[sitelink::kMetricsSegment],
+                         {.keys = metrics_keys.keys(), .ahead = {}, .cipher = release.cipher});
   update_.reset();  // released once: the same update under other keys would be a second look at it
   ATOLL_RETURN_IF_ERROR(SendVector(release, metrics_segment, {slice, options.slice}));
   if (inbox_) inbox_->SetBusy(false);
-  return Tell(sitelink::Masked{release.round});
+  return Tell(sitelink::Masked{release.round, slowest[0], slowest[1]});
 }
 
 absl::Status Session::SendVector(const sitelink::Release& release, ByteView metrics_segment,

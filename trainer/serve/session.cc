@@ -107,6 +107,8 @@ absl::Status Session::Handle(const Frame& frame, bool& stopped) {
       return decode_and(&Session::OnModelChunk);
     case MessageType::kTrain:
       return decode_and(&Session::OnTrain);
+    case MessageType::kPrepare:
+      return decode_and(&Session::OnPrepare);
     case MessageType::kRelease:
       return decode_and(&Session::OnRelease);
     case MessageType::kEvaluate:
@@ -149,7 +151,8 @@ absl::Status Session::OnSetup(const sitelink::Setup& setup) {
 }
 
 absl::Status Session::OnModelChunk(const sitelink::ModelChunk& chunk) {
-  update_.reset();  // it was relative to another model
+  update_.reset();   // it was relative to another model
+  ahead_.Discard();  // and so was its context
   if (chunk.index >= chunk_here_.size()) {
     return Alike(absl::InvalidArgumentError(absl::StrCat(
         "model chunk ", chunk.index, " of a model of ", chunk_here_.size(), " chunks")));

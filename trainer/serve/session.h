@@ -14,6 +14,7 @@
 #include "trainer/loop/metrics.h"
 #include "trainer/model/network.h"
 #include "trainer/serve/inbox.h"
+#include "trainer/serve/masks_ahead.h"
 
 namespace atl::trainer {
 
@@ -37,6 +38,7 @@ class Session {
   absl::Status OnSetup(const sitelink::Setup& setup);
   absl::Status OnModelChunk(const sitelink::ModelChunk& chunk);
   absl::Status OnTrain(const sitelink::Train& train);
+  absl::Status OnPrepare(const sitelink::Prepare& prepare);
   absl::Status OnRelease(const sitelink::Release& release);
   absl::Status OnEvaluate(const sitelink::Evaluate& evaluate);
 
@@ -67,6 +69,7 @@ class Session {
     Metrics metrics;  // of the last local epoch
   };
   std::optional<Update> update_;  // trained and not yet released: network_ - global_
+  MasksAhead ahead_;              // of the context that is expected for it
 };
 
 }  // namespace atl::trainer

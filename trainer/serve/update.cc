@@ -110,12 +110,16 @@ absl::Status CheckRelease(const sitelink::Release& release, const recipes::Recip
     return absl::FailedPreconditionError(
         "refused to release an update without masks: the recipe has secure aggregation on");
   }
-  if (release.segments.size() != 2) {
+  return CheckSegments(release.segments, parameters);
+}
+
+absl::Status CheckSegments(const std::vector<kernels::Segment>& segments, uint64_t parameters) {
+  if (segments.size() != 2) {
     return absl::InvalidArgumentError(
-        absl::StrCat("release: ", release.segments.size(), " segments, not 2"));
+        absl::StrCat("release: ", segments.size(), " segments, not 2"));
   }
-  const kernels::Segment& metrics = release.segments[sitelink::kMetricsSegment];
-  const kernels::Segment& update = release.segments[sitelink::kUpdateSegment];
+  const kernels::Segment& metrics = segments[sitelink::kMetricsSegment];
+  const kernels::Segment& update = segments[sitelink::kUpdateSegment];
   if (metrics.length != sitelink::kMetricCount ||
       metrics.value_bits != sitelink::kMetricValueBits || metrics.scale != 1.0) {
     return absl::InvalidArgumentError(
@@ -142,6 +146,18 @@ SegmentKeys::SegmentKeys(const std::vector<sitelink::StreamKey>& keys, uint32_t 
 
 SegmentKeys::~SegmentKeys() {
   for (kernels::MaskKey& key : keys_) Wipe(key.key);
+}
+
+bool SegmentKeys::operator==(const SegmentKeys& other) const {
+  if (keys_.size() != other.keys_.size()) return false;
+  uint8_t difference = 0;
+  for (size_t k = 0; k < keys_.size(); ++k) {
+    for (size_t i = 0; i < keys_[k].key.size(); ++i) {
+      difference |= keys_[k].key[i] ^ other.keys_[k].key[i];
+    }
+    difference |= static_cast<uint8_t>(keys_[k].subtract != other.keys_[k].subtract);
+  }
+  return difference == 0;
 }
 
 std::vector<double> UpdateSquares(std::span<const float> local, std::span<const float> global,

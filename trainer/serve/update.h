@@ -21,6 +21,8 @@ namespace atl::trainer {
 // aggregation on.
 absl::Status CheckRelease(const sitelink::Release& release, const recipes::Recipe& recipe,
                           uint64_t parameters);
+// The part of it that is about segments.
+absl::Status CheckSegments(const std::vector<kernels::Segment>& segments, uint64_t parameters);
 
 // One rank's keys for one segment, wiped on destruction.
 class SegmentKeys {
@@ -30,6 +32,7 @@ class SegmentKeys {
   SegmentKeys(const SegmentKeys&) = delete;
   SegmentKeys& operator=(const SegmentKeys&) = delete;
   std::span<const kernels::MaskKey> keys() const { return keys_; }
+  bool operator==(const SegmentKeys& other) const;  // in constant time for as many keys
 
  private:
   std::vector<kernels::MaskKey> keys_;
