@@ -93,6 +93,11 @@ std::vector<Bytes> fuzz::Seeds() {
   message(sitelink::Progress{1, "train", 1, 2, 3.5});
   message(sitelink::Trained{1});
   message(release);
+  sitelink::Prepare prepare;
+  prepare.round = 4;
+  prepare.segments = release.segments;
+  prepare.sealed_keys = sealed;
+  message(prepare);
   message(sitelink::MaskedChunk{2, Bytes(9)});
   message(sitelink::Masked{1});
   message(sitelink::Evaluate{1});
@@ -119,7 +124,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     (void)OpenKeys(bytes, atl::LaunchKey(), 4, atl::secagg::CheapSuite());
   } else {
     atl::TryAll<Hello, Setup, ModelChunk, Train, Progress, Trained, Release, MaskedChunk, Masked,
-                Evaluate, Evaluated, Stop, Failure>(static_cast<uint8_t>(data[0] - 1), bytes);
+                Evaluate, Evaluated, Stop, Failure, Prepare>(static_cast<uint8_t>(data[0] - 1),
+                                                             bytes);
   }
   return 0;
 }

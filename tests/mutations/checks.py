@@ -82,6 +82,9 @@ CHECKS = [
           "  if (manifest.round < run_.round) {", "  if (false) {",
           GRPC, "HostileCoordinator.Case14TheManifestOfARoundThatIsOver"),
     # ---- U2 -----------------------------------------------------------------------------------------------------------
+    Check("Case 2: one U2 a slot", SECAGG + "site_round.cc",
+          "  if (now.state >= SlotState::kContext && cohort != now.cohort) return impl_->Differs(\"U2\");\n", "",
+          HOSTILE, "Hostile.Case2ASecondU2"),
     Check("Case 2: R1 signatures in U2", SECAGG + "site_round.cc",
           "    ATOLL_RETURN_IF_ERROR(impl_->Verify(member.id, kReadyLabel, body, member.signature));\n", "",
           HOSTILE, "Hostile.Case2U2MustBeSignedContainThisSiteAndLieInU1"),
