@@ -9,6 +9,7 @@
 #include "comms/rpc/channel.h"
 #include "federation/coordinator/summing.h"
 #include "federation/coordinator/trace.h"
+#include "federation/secagg/group_bound.h"
 #include "recipes/schema/load.h"
 
 namespace atl::coordinator {
@@ -20,6 +21,25 @@ constexpr uint32_t kPageEvents = 512;
 constexpr int kTickMs = 50;
 constexpr int kPingMs = 10'000;
 constexpr int kRetryMs = 500;
+
+// Whether the recipe's sites withstand the corrupt ones that it states.
+absl::Status CheckGroups(const recipes::Recipe& recipe) {
+  if (!recipe.secure_aggregation.enabled) return absl::OkStatus();
+  const auto sites = static_cast<uint32_t>(recipe.site.count);
+  const auto corrupt = static_cast<uint32_t>(recipe.secure_aggregation.corrupt_sites_max);
+  const auto size_max = static_cast<uint32_t>(recipe.secure_aggregation.group_size_max);
+  if (sites > size_max) {
+    const auto sizes = secagg::PickGroupSizes(sites, {size_max, corrupt});
+    if (sizes.ok()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("recipe: ", std::string(sizes.status().message())));
+  }
+  if (corrupt == 0 || secagg::Withstands(sites, secagg::ThresholdFor(sites), corrupt))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("recipe: privacy.secure_aggregation.corrupt_sites_max: ", sites,
+                   " sites do not withstand ", corrupt, " corrupt ones"));
+}
 
 absl::Status Stopped() { return absl::CancelledError("the coordinator stops"); }
 
@@ -371,12 +391,7 @@ absl::StatusOr<JobId> Coordinator::Submit(const std::string& recipe_yaml, const 
         absl::StrCat("recipe: federation.cohort.min: ", recipe.federation.cohort_min,
                      " must be <= site.count, ", recipe.site.count));
   }
-  if (recipe.secure_aggregation.enabled &&
-      recipe.site.count > static_cast<int>(secagg::kMaxSites)) {
-    return absl::InvalidArgumentError(absl::StrCat("recipe: site.count: ", recipe.site.count,
-                                                   " must be <= ", secagg::kMaxSites,
-                                                   " under secure aggregation"));
-  }
+  ATOLL_RETURN_IF_ERROR(CheckGroups(recipe));
   if (parameters == 0 || parameters > kernels::kMaxElements) {
     return absl::InvalidArgumentError(
         absl::StrCat("parameters: ", parameters, " must be in [1, ", kernels::kMaxElements, "]"));

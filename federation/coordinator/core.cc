@@ -12,12 +12,15 @@ namespace {
 
 constexpr size_t kEndedJobsMax = 1000;
 constexpr uint64_t kReportBytesMax = 32 << 20;
+constexpr uint32_t kSumsMax = 1 << 16;
 
 }  // namespace
 
 Bytes EncodeEndedJob(const EndedJob& job) {
   ByteWriter out;
-  out.Sized(job.report.SerializeAsString()).Raw(job.first_model).Raw(job.sum);
+  out.Sized(job.report.SerializeAsString()).Raw(job.first_model);
+  out.U32(static_cast<uint32_t>(job.sums.size()));
+  for (const Digest& sum : job.sums) out.Raw(sum);
   return std::move(out).Take();
 }
 
@@ -26,7 +29,8 @@ absl::StatusOr<EndedJob> DecodeEndedJob(ByteView bytes) {
   EndedJob job;
   const ByteView report = in.SizedView(kReportBytesMax);
   job.first_model = in.Array<32>();
-  job.sum = in.Array<32>();
+  job.sums.resize(in.Count(kSumsMax, 32));
+  for (Digest& sum : job.sums) sum = in.Array<32>();
   ATOLL_RETURN_IF_ERROR(in.Finish("record of a job"));
   if (!job.report.ParseFromArray(report.data(), static_cast<int>(report.size()))) {
     return absl::DataLossError("record of a job: its report does not parse");
@@ -125,12 +129,16 @@ void Core::CollectEnded(Effects& out) {
       continue;
     }
     for (auto& [id, ended] : ended_) {
-      if (const Digest sum = std::exchange(ended.sum, Digest{}); sum != Digest{})
-        out.Add(RemoveBlob{sum});
+      const std::vector<Digest> sums = std::exchange(ended.sums, {});
+      for (const Digest& sum : sums) out.Add(RemoveBlob{sum});
     }
     const JobState& job = *at->second;
-    ended_[at->first] = {
-        .report = job.Report(true), .first_model = job.first_model(), .sum = job.sum()};
+    EndedJob& ended = ended_[at->first];
+    ended = {
+        .report = job.Report(true), .first_model = job.first_model(), .sums = job.group_sums()};
+    if (job.sum() != Digest{} &&
+        std::find(ended.sums.begin(), ended.sums.end(), job.sum()) == ended.sums.end())
+      ended.sums.push_back(job.sum());
     at = jobs_.erase(at);
   }
   while (ended_.size() > kEndedJobsMax) ended_.erase(ended_.begin());
@@ -194,7 +202,8 @@ bool Core::IsRetained(const Digest& blob) const {
   }
   return std::any_of(ended_.begin(), ended_.end(), [&](const auto& item) {
     const EndedJob& job = item.second;
-    return job.first_model == blob || job.sum == blob || job.report.model() == AsText(blob);
+    return job.first_model == blob || job.report.model() == AsText(blob) ||
+           std::find(job.sums.begin(), job.sums.end(), blob) != job.sums.end();
   });
 }
 

@@ -17,7 +17,8 @@ namespace atl::coordinator {
 // What is kept of a job that has ended.
 struct EndedJob {
   v1::JobReport report;
-  Digest first_model{}, sum{};
+  Digest first_model{};
+  std::vector<Digest> sums;  // of the last round: the total, and each group's
 };
 Bytes EncodeEndedJob(const EndedJob& job);
 absl::StatusOr<EndedJob> DecodeEndedJob(ByteView bytes);

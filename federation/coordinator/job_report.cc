@@ -44,6 +44,7 @@ v1::RoundReport JobState::Close(const SumOutcome& outcome, int64_t now_ms) {
   report.set_attempts(tally_.attempts);
   report.set_mask_hidden_s(tally_.mask_hidden_s);
   report.set_mask_paid_s(tally_.mask_paid_s);
+  report.set_groups(attempt_->groups());
   return report;
 }
 
@@ -124,6 +125,7 @@ void JobState::GiveUpEvaluation(const std::string& why, int64_t now_ms, Effects&
 
 std::set<Digest> JobState::Retained() const {
   std::set<Digest> retained = {first_model_, model_, previous_model_, sum_};
+  retained.insert(group_sums_.begin(), group_sums_.end());
   for (const Evaluating& evaluating : evaluating_) retained.insert(evaluating.model);
   return retained;
 }

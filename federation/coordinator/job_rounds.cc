@@ -66,7 +66,9 @@ void JobState::TakeStep(SiteId site, const v1::SecAgg& step, int64_t now_ms, Eff
   const SlotId slot(step.slot());
   const ByteView payload = AsBytes(step.payload());
   absl::Status status;
-  if (const auto at = slots_.find(slot); at != slots_.end()) {
+  if (IsSplitStep(step.step())) {
+    if (split_) status = split_->Take(site, step.step(), payload, now_ms, out);
+  } else if (const auto at = slots_.find(slot); at != slots_.end()) {
     status = at->second.Take(site, step.step(), payload, now_ms, out);
   } else if (attempt_ && attempt_->plan().slot == slot &&
              (slot.value() != 0 || attempt_->plan().round.value() == step.round())) {
@@ -123,8 +125,10 @@ void JobState::SettleSlots(int64_t now_ms, Effects& out) {
       }
     } else if (setup.phase() == SlotSetup::Phase::kPrepared) {
       setups_failed_ = 0;
-      const uint32_t needed = std::max(setup.threshold(), min);
-      if (const uint32_t left = CountIn(setup.members(), live); left < needed) {
+      const bool is_split = setup.slot().is_split();
+      const uint32_t needed = is_split ? min : std::max(setup.threshold(), min);
+      const uint32_t left = is_split ? setup.slot().Usable(live) : CountIn(setup.members(), live);
+      if (left < needed) {
         why = absl::StrCat(left, " sites are left, ", needed, " are needed");
       }
     }
@@ -139,29 +143,37 @@ void JobState::SettleSlots(int64_t now_ms, Effects& out) {
 
 void JobState::OpenSlots(int64_t now_ms, Effects& out) {
   if (!recipe_.secure_aggregation.enabled) return;
-  const std::set<SiteId> live = Live();
+  std::set<SiteId> live = Live();
   if (live.size() < static_cast<size_t>(recipe_.federation.cohort_min)) return;
+  if (IsGrouped()) {
+    if (!HasGroups(live)) return;
+    // Others join when it is dealt again.
+    std::set<SiteId> dealt;
+    for (const auto& group : split_->groups()) dealt.insert(group.begin(), group.end());
+    std::erase_if(live, [&](SiteId site) { return !dealt.contains(site); });
+  }
   const int rounds_left =
       recipe_.federation.rounds - static_cast<int>(rounds_completed_) - (attempt_ ? 1 : 0);
   const int wanted = std::min(std::max(recipe_.federation.slots_ahead, 1), rounds_left);
   while (static_cast<int>(slots_.size()) < wanted) {
     const SlotId slot(next_slot_++);
-    slots_.try_emplace(
-        slot, id_, slot,
-        secagg::GroupedSlot(SessionOf(slot), *environment_->roster, *environment_->suite),
-        std::vector<SiteId>(live.begin(), live.end()),
-        static_cast<uint32_t>(recipe_.federation.cohort_min), now_ms, out);
+    slots_.try_emplace(slot, id_, slot,
+                       IsGrouped()
+                           ? secagg::GroupedSlot(SessionOf(slot), *environment_->roster,
+                                                 *environment_->suite, split_->groups(), Terms())
+                           : secagg::GroupedSlot(SessionOf(slot), *environment_->roster,
+                                                 *environment_->suite, Terms().corrupt_max),
+                       std::vector<SiteId>(live.begin(), live.end()),
+                       static_cast<uint32_t>(recipe_.federation.cohort_min), now_ms, out);
   }
 }
 
 void JobState::BeginRound(int64_t now_ms, Effects& out) {
   const std::set<SiteId> live = Live();
-  const auto min = static_cast<uint32_t>(recipe_.federation.cohort_min);
-  if (live.size() < min) {
+  if (const std::string lack = Lack(live); !lack.empty()) {
     if (waiting_since_ms_ < 0) {
       waiting_since_ms_ = now_ms;
-      reason_ = absl::StrCat("waits for sites: ", live.size(), " of at least ", min,
-                             " are left: ", Losses());
+      reason_ = absl::StrCat("waits for sites: ", lack);
       PublishStatus(out);
     }
     return;
@@ -252,7 +264,8 @@ void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
     return;
   }
   attempt_->Summed(now_ms);
-  const Digest old_sum = sum_, old_model = previous_model_;
+  std::vector<Digest> old = std::exchange(group_sums_, event.outcome.group_sums);
+  old.insert(old.end(), {sum_, previous_model_});
   previous_model_ = model_;
   model_ = event.outcome.next_model;
   sum_ = event.outcome.sum;
@@ -279,8 +292,8 @@ void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
   tally_.begun_ms = now_ms;
   PublishRound(rounds_completed_, out);
   AskEvaluation(rounds_completed_, now_ms, out);
-  for (const Digest& old : {old_sum, old_model}) {
-    if (old != Digest{} && !Retained().contains(old)) out.Add(RemoveBlob{old});
+  for (const Digest& blob : old) {
+    if (blob != Digest{} && !Retained().contains(blob)) out.Add(RemoveBlob{blob});
   }
   if (rounds_completed_ < static_cast<uint32_t>(recipe_.federation.rounds))
     return Advance(now_ms, out);

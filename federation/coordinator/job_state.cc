@@ -194,6 +194,7 @@ void JobState::Connected(SiteId site, int64_t now_ms, Effects& out) {
   // One that was dropped is back when it accepts again; one that was only away goes on where it
   // was.
   if (!member.live()) return;
+  if (split_) split_->Resend(site, out);
   for (const auto& [slot, setup] : slots_) setup.Resend(site, out);
   if (attempt_) attempt_->Resend(site, out);
   tally_.bytes_down += out.TakePayloadBytes();
@@ -259,6 +260,7 @@ void JobState::Drop(SiteId site, const std::string& why, int64_t now_ms, Effects
   member.dropped_in = CurrentRound();
   out.Note(id_, absl::StrCat(Name(site), " dropped: ", why));
   if (stage_ == Stage::kRunning) tally_.asked.insert(site);
+  if (split_) split_->Drop(site, now_ms, out);
   for (auto& [slot, setup] : slots_) setup.Drop(site, now_ms, out);
   if (attempt_) attempt_->Drop(site, now_ms, out);
   BeginIfDecided(now_ms, out);
@@ -269,6 +271,7 @@ void JobState::Advance(int64_t now_ms, Effects& out) {
   if (stage_ != Stage::kRunning) return;
   SettleAttempt(now_ms, out);
   if (stage_ == Stage::kRunning) SettleSlots(now_ms, out);
+  if (stage_ == Stage::kRunning) SettleSplit(now_ms, out);
   if (stage_ == Stage::kRunning && !attempt_) BeginRound(now_ms, out);
   if (stage_ == Stage::kRunning) OpenSlots(now_ms, out);
   tally_.bytes_down += out.TakePayloadBytes();
@@ -276,10 +279,12 @@ void JobState::Advance(int64_t now_ms, Effects& out) {
 
 void JobState::CohortWaitOver(int64_t now_ms, Effects& out) {
   if (stage_ != Stage::kRunning || waiting_since_ms_ < 0) return;
-  const size_t live = Live().size();
+  const std::set<SiteId> live = Live();
+  const bool is_few = live.size() < static_cast<size_t>(recipe_.federation.cohort_min);
   End(v1::FAILED,
-      absl::StrCat(live, " of at least ", recipe_.federation.cohort_min, " sites left after ",
-                   CohortWaitMs() / 1000, " s: ", Losses()),
+      is_few ? absl::StrCat(live.size(), " of at least ", recipe_.federation.cohort_min,
+                            " sites left after ", CohortWaitMs() / 1000, " s: ", Losses())
+             : absl::StrCat("no round could begin in ", CohortWaitMs() / 1000, " s: ", Lack(live)),
       out);
 }
 
@@ -336,6 +341,10 @@ std::vector<Event> JobState::Due(int64_t now_ms) const {
   for (const auto& [site, member] : members_) {
     if (stage_ == Stage::kOffered && member.undecided())
       awaited[site] = {offered_ms_, "its answer to the offer"};
+  }
+  if (split_) {
+    for (SiteId site : split_->Pending())
+      awaited[site] = {split_->phase_since_ms(), split_->Awaited()};
   }
   for (const auto& [slot, setup] : slots_) {
     for (SiteId site : setup.Pending()) awaited[site] = {setup.phase_since_ms(), setup.Awaited()};

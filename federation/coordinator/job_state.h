@@ -14,6 +14,7 @@
 #include "federation/coordinator/events.h"
 #include "federation/coordinator/round_state.h"
 #include "federation/coordinator/slot_setup.h"
+#include "federation/coordinator/split_setup.h"
 #include "recipes/schema/recipe.h"
 
 namespace atl::coordinator {
@@ -80,6 +81,7 @@ class JobState {
   void Wait(const std::string& reason, Effects& out);  // why it is queued
   const Digest& first_model() const { return first_model_; }
   const Digest& sum() const { return sum_; }
+  const std::vector<Digest>& group_sums() const { return group_sums_; }
 
  private:
   struct Member {
@@ -128,6 +130,15 @@ class JobState {
   // job_rounds.cc
   void TakeStep(SiteId site, const v1::SecAgg& step, int64_t now_ms, Effects& out);
   void SettleSlots(int64_t now_ms, Effects& out);
+  // job_split.cc
+  bool IsGrouped() const;
+  secagg::GroupTerms Terms() const;
+  bool CanSplit(const std::set<SiteId>& live) const;
+  // Split, and enough of `live` are in groups that can go on.
+  bool HasGroups(const std::set<SiteId>& live) const;
+  void SettleSplit(int64_t now_ms, Effects& out);
+  // Why no round can begin with these; empty: one can.
+  std::string Lack(const std::set<SiteId>& live) const;
   void OpenSlots(int64_t now_ms, Effects& out);
   void BurnSlot(SlotId slot, const std::set<SiteId>& sites, const std::string& why, Effects& out);
   void BeginRound(int64_t now_ms, Effects& out);
@@ -152,6 +163,7 @@ class JobState {
   secagg::RunId run_{};
   uint64_t parameters_ = 0;
   Digest first_model_{}, model_{}, previous_model_{}, sum_{};
+  std::vector<Digest> group_sums_;  // of the round that sum_ is of
 
   Stage stage_ = Stage::kQueued;
   v1::JobStatus status_ = v1::QUEUED;
@@ -159,6 +171,9 @@ class JobState {
   std::map<SiteId, Member> members_;
   int64_t offered_ms_ = 0;
   int64_t waiting_since_ms_ = -1;  // for a cohort; -1: it does not wait
+
+  std::optional<SplitSetup> split_;  // of a run in groups
+  uint32_t split_attempts_ = 0, splits_revealed_ = 0, splits_aborted_ = 0;
 
   uint64_t next_slot_ = 1;
   std::map<SlotId, SlotSetup> slots_;

@@ -32,6 +32,10 @@ absl::Status CoordinatorSplit::AddCommit(const GroupCommit& commit) {
   return Keep(committed_, commit.id, commit, "group commit");
 }
 
+void CoordinatorSplit::Withdraw(SiteId id) {
+  if (sites_.empty()) committed_.erase(id);
+}
+
 absl::StatusOr<GroupCommitSet> CoordinatorSplit::CloseCommits() {
   if (!sites_.empty()) return commits_;
   ATOLL_ASSIGN_OR_RETURN(sizes_, PickGroupSizes(static_cast<uint32_t>(committed_.size()), terms_));

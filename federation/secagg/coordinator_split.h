@@ -22,6 +22,8 @@ class CoordinatorSplit {
 
   // ALREADY_EXISTS for a second, different one, here and below.
   absl::Status AddCommit(const GroupCommit& commit);
+  // It has gone: before the commits are closed, it is not one to split.
+  void Withdraw(SiteId id);
   // Those who have committed are the ones to split. FAILED_PRECONDITION where no split of so many
   // is safe enough.
   absl::StatusOr<GroupCommitSet> CloseCommits();

@@ -29,6 +29,7 @@ struct SiteFloors {
   bool allow_plain = false;         // rounds without secure aggregation
   uint64_t weight_max = 1'000'000'000;
   double clip_norm_l2_max = 1e6;
+  uint32_t corrupt_sites_max = 0;  // c that a run must state at least
 };
 
 enum class SlotState : uint8_t {

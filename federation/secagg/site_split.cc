@@ -26,6 +26,13 @@ absl::StatusOr<SiteSplit> SiteSplit::Open(const SiteIdentity& identity, const Ru
   SiteSplit split(identity, run, terms, journal);
   if (record.empty()) return split;
   ATOLL_ASSIGN_OR_RETURN(split.record_, Decode(record));
+  const GroupTerms& kept = split.record_.terms;
+  if (kept.size_max != terms.size_max || kept.corrupt_max != terms.corrupt_max) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("group split: this run was begun with group_size_max ", kept.size_max,
+                     " and corrupt_sites_max ", kept.corrupt_max, ", now they are ", terms.size_max,
+                     " and ", terms.corrupt_max));
+  }
   if (split.record_.state == State::kAssigned) ATOLL_RETURN_IF_ERROR(split.SetGroup());
   return split;
 }
@@ -39,6 +46,8 @@ absl::StatusOr<SiteSplit::Record> SiteSplit::Decode(ByteView bytes) {
   record.state = static_cast<State>(state);
   record.attempt = reader.U32();
   record.revealed = reader.U32();
+  record.terms.size_max = reader.U32();
+  record.terms.corrupt_max = reader.U32();
   record.nonce = reader.Array<32>();
   const ByteView commits = reader.SizedView(kSetBytesMax);
   const ByteView reveals = reader.SizedView(kSetBytesMax);
@@ -61,7 +70,7 @@ absl::Status SiteSplit::Advance(Record next) {
   ByteWriter writer;
   writer.Reserve(128 + 80 * next.commits.items.size());
   writer.U32(kVersion).U8(static_cast<uint8_t>(next.state)).U32(next.attempt).U32(next.revealed);
-  writer.Raw(next.nonce);
+  writer.U32(next.terms.size_max).U32(next.terms.corrupt_max).Raw(next.nonce);
   writer.Sized(next.state >= State::kSigned ? Encode(next.commits) : Bytes());
   writer.Sized(next.state == State::kAssigned ? Encode(next.reveals) : Bytes());
   Bytes bytes = std::move(writer).Take();
@@ -85,20 +94,34 @@ Session SiteSplit::SessionOf() const {
   return session;
 }
 
+SiteSplit::Record SiteSplit::Next(State state, uint32_t attempt) const {
+  Record next;
+  next.state = state;
+  next.attempt = attempt;
+  next.revealed = record_.revealed;
+  next.terms = terms_;
+  return next;
+}
+
+absl::Status SiteSplit::Forget() {
+  if (record_.state == State::kIdle) return absl::OkStatus();
+  group_.reset();
+  return Advance(Next(State::kIdle, record_.attempt));
+}
+
 absl::StatusOr<GroupCommit> SiteSplit::Commit(const GroupOpen& open) {
   ATOLL_RETURN_IF_ERROR(Unless(open.attempt >= record_.attempt, "group commit",
                                absl::StrCat("attempt ", open.attempt, ": this site is at attempt ",
                                             record_.attempt, " already")));
+  ATOLL_RETURN_IF_ERROR(Unless(open.attempt > record_.attempt || record_.state != State::kIdle,
+                               "group commit", "the run is over at this site"));
   if (open.attempt > record_.attempt) {
     if (record_.revealed >= kSplitAttemptsMax) {
       return absl::PermissionDeniedError(absl::StrCat(
           "group commit: attempt ", open.attempt, ": this site has revealed ", record_.revealed,
           " nonces in this run, ", kSplitAttemptsMax, " are allowed"));
     }
-    Record next;
-    next.state = State::kCommitted;
-    next.attempt = open.attempt;
-    next.revealed = record_.revealed;
+    Record next = Next(State::kCommitted, open.attempt);
     identity_->random->Fill(next.nonce);
     ATOLL_RETURN_IF_ERROR(Advance(std::move(next)));
     group_.reset();

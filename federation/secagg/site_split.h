@@ -33,7 +33,8 @@ class SplitJournal {
 class SiteSplit {
  public:
   // `identity` and `journal` outlive it. An empty record: nothing has been said yet; DATA_LOSS for
-  // one that does not parse. `terms` are the recipe's.
+  // one that does not parse, FAILED_PRECONDITION for one under other terms. `terms` are the
+  // recipe's.
   static absl::StatusOr<SiteSplit> Open(const SiteIdentity& identity, const RunId& run,
                                         const GroupTerms& terms, ByteView record,
                                         SplitJournal& journal);
@@ -48,6 +49,9 @@ class SiteSplit {
   absl::StatusOr<GroupReveal> Reveal(const GroupSignatureSet& signatures);
   absl::Status Assign(const GroupRevealSet& reveals);
 
+  // The run is over: what is kept is how often this site has revealed.
+  absl::Status Forget();
+
   // Set once assigned.
   const std::optional<SiteGroup>& group() const { return group_; }
   uint32_t attempt() const { return record_.attempt; }
@@ -59,6 +63,7 @@ class SiteSplit {
     State state = State::kIdle;
     uint32_t attempt = 0;   // the last one that was taken part in
     uint32_t revealed = 0;  // nonces so far, over all attempts
+    GroupTerms terms;
     Digest nonce{};
     GroupCommitSet commits;  // from kSigned on
     GroupRevealSet reveals;  // from kAssigned on
@@ -67,6 +72,7 @@ class SiteSplit {
             SplitJournal& journal)
       : identity_(&identity), run_(run), terms_(terms), journal_(&journal) {}
   static absl::StatusOr<Record> Decode(ByteView bytes);
+  Record Next(State state, uint32_t attempt) const;  // without what an attempt has made
   absl::Status Advance(Record next);
   absl::Status Require(uint32_t attempt, State least, std::string_view step) const;
   absl::Status SetGroup();

@@ -88,8 +88,13 @@ absl::Status CheckOffer(const Offer& offer, const OfferLimits& limits) {
         "rounds without secure aggregation: this site does not allow them (its file's "
         "floors.allow_plain)");
   }
-  if (offer.site_count > secagg::kMaxSites) {
-    return denied(offer.site_count, " sites: secure aggregation has at most ", secagg::kMaxSites);
+  if (offer.terms().corrupt_max < floors.corrupt_sites_max) {
+    return denied("corrupt_sites_max ", offer.terms().corrupt_max, ": this site demands at least ",
+                  floors.corrupt_sites_max, " (its file's floors.corrupt_sites_max)");
+  }
+  if (offer.is_grouped()) {
+    const auto sizes = secagg::PickGroupSizes(offer.site_count, offer.terms());
+    if (!sizes.ok()) return absl::PermissionDeniedError(std::string(sizes.status().message()));
   }
   if (offer.site_count < floors.cohort_min) {
     return denied("a cohort of ", offer.site_count, " sites: this site demands at least ",

@@ -8,6 +8,7 @@
 #include "comms/base/bytes.h"
 #include "comms/base/ids.h"
 #include "comms/rpc/atoll.pb.h"
+#include "federation/secagg/group_bound.h"
 #include "federation/secagg/messages.h"
 #include "federation/secagg/site_slot.h"
 #include "recipes/schema/recipe.h"
@@ -24,6 +25,15 @@ struct Offer {
   uint64_t parameters = 0;
   uint32_t site_index = 0, site_count = 0;
   RoundId round;  // that `model` goes into
+
+  secagg::GroupTerms terms() const {
+    return {static_cast<uint32_t>(recipe.secure_aggregation.group_size_max),
+            static_cast<uint32_t>(recipe.secure_aggregation.corrupt_sites_max)};
+  }
+  // The run is split into groups before it has slots.
+  bool is_grouped() const {
+    return recipe.secure_aggregation.enabled && site_count > terms().size_max;
+  }
 };
 
 // What a site has and demands.

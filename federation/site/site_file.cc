@@ -120,6 +120,9 @@ std::vector<Key> Keys(const fs::path& folder) {
       {"floors.weight_max",
        Integer<uint64_t>(
            [](SiteOptions & o) -> auto& { return o.floors.weight_max; }, 1, kBig)},
+      {"floors.corrupt_sites_max",
+       Integer<uint32_t>(
+           [](SiteOptions & o) -> auto& { return o.floors.corrupt_sites_max; }, 0, 65'535)},
       {"floors.clip_norm_l2_max",
        Number([](SiteOptions & o) -> auto& { return o.floors.clip_norm_l2_max; })},
   };

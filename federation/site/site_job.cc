@@ -55,7 +55,8 @@ SiteJob::~SiteJob() {
 }
 
 absl::Status SiteJob::Restore() {
-  ATOLL_ASSIGN_OR_RETURN(slots_, SlotBook::Open(*services_.identity, *services_.store, offer_.run));
+  ATOLL_ASSIGN_OR_RETURN(slots_, SlotBook::Open(*services_.identity, *services_.store, offer_.run,
+                                                {offer_.terms(), offer_.is_grouped()}));
   const absl::StatusOr<store::RunRow> row = services_.store->GetRun(offer_.run);
   if (absl::IsNotFound(row.status())) {
     // Job numbers begin again with another coordinator: vectors of that number are another run's.
@@ -145,9 +146,40 @@ absl::Status SiteJob::Handle(const v1::SecAgg& message) {
     }
     case v1::RESULT:
       return OnResult(message);
+    case v1::REQUEST_GROUP_COMMIT:
+    case v1::GROUP_COMMIT_SET:
+    case v1::GROUP_SIGNATURE_SET:
+    case v1::GROUP_REVEAL_SET:
+      return HandleSplit(message);
     default:
       return absl::InvalidArgumentError("not a step that a coordinator takes");
   }
+}
+
+absl::Status SiteJob::HandleSplit(const v1::SecAgg& message) {
+  secagg::SiteSplit* split = slots_->split();
+  if (split == nullptr) return absl::InvalidArgumentError("this run is not split into groups");
+  const ByteView payload = AsBytes(message.payload());
+  if (message.step() == v1::REQUEST_GROUP_COMMIT) {
+    ATOLL_ASSIGN_OR_RETURN(const auto open, secagg::Decode<secagg::GroupOpen>(payload));
+    ATOLL_ASSIGN_OR_RETURN(const secagg::GroupCommit commit, split->Commit(open));
+    SendStep(SlotId(0), v1::GROUP_COMMIT, secagg::Encode(commit));
+  } else if (message.step() == v1::GROUP_COMMIT_SET) {
+    ATOLL_ASSIGN_OR_RETURN(const auto commits, secagg::Decode<secagg::GroupCommitSet>(payload));
+    ATOLL_ASSIGN_OR_RETURN(const secagg::GroupSignature signature, split->Sign(commits));
+    SendStep(SlotId(0), v1::GROUP_SIGNATURE, secagg::Encode(signature));
+  } else if (message.step() == v1::GROUP_SIGNATURE_SET) {
+    ATOLL_ASSIGN_OR_RETURN(const auto set, secagg::Decode<secagg::GroupSignatureSet>(payload));
+    ATOLL_ASSIGN_OR_RETURN(const secagg::GroupReveal reveal, split->Reveal(set));
+    SendStep(SlotId(0), v1::GROUP_REVEAL, secagg::Encode(reveal));
+  } else {
+    ATOLL_ASSIGN_OR_RETURN(const auto reveals, secagg::Decode<secagg::GroupRevealSet>(payload));
+    ATOLL_RETURN_IF_ERROR(split->Assign(reveals));
+    spdlog::info("job {}: this site is in group {}, of {} sites of {}", offer_.job.value(),
+                 split->group()->number, split->group()->scope.members.size(),
+                 split->group()->scope.total);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SiteJob::OnManifest(const v1::SecAgg& message) {
@@ -280,6 +312,7 @@ void SiteJob::Forget() {
     if (!status.ok()) spdlog::error(ToString(status));
   };
   log_error(slots_->BurnAll());
+  if (slots_->split() != nullptr) log_error(slots_->split()->Forget());
   log_error(services_.vectors->RemoveJob(offer_.job));
   log_error(services_.store->PutSetting(ManifestKey(offer_.run), {}));
   for (const Digest& model : models) log_error(services_.blobs->Remove(model));

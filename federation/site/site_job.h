@@ -66,10 +66,12 @@ class SiteJob : public Job, private TrainerEvents {
   // Steps of the protocol (site_job.cc). An error is a refusal, but for NOT_FOUND and
   // FAILED_PRECONDITION: those are messages that came late, and are left unanswered.
   absl::Status Handle(const v1::SecAgg& message);
+  absl::Status HandleSplit(const v1::SecAgg& message);  // commit and reveal of the groups
   absl::Status OnManifest(const v1::SecAgg& message);
   absl::Status OnCohort(const v1::SecAgg& message);
   absl::Status OnSurvivors(const v1::SecAgg& message);
   absl::Status OnResult(const v1::SecAgg& message);
+  bool AgreesWith(const std::vector<SiteId>& survivors) const;  // a result's, with those signed
   void SendStep(SlotId slot, v1::Step step, Bytes payload);
   void Fail(const std::string& reason);
   void SendFailure();

@@ -287,6 +287,16 @@ void SiteJob::OnUploaded(SlotId slot, RoundId round, const absl::Status& status)
   progress_.Report(round.value(), "wait");
 }
 
+// Of a group that went out after it had signed, none is in the result.
+bool SiteJob::AgreesWith(const std::vector<SiteId>& survivors) const {
+  if (attempt_->manifest.group == 0) return *attempt_->survivors == survivors;
+  std::vector<SiteId> of_group;
+  for (SiteId id : attempt_->manifest.members) {
+    if (secagg::Contains(survivors, id)) of_group.push_back(id);
+  }
+  return of_group.empty() || of_group == *attempt_->survivors;
+}
+
 absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
   ATOLL_ASSIGN_OR_RETURN(const auto result,
                          secagg::Decode<secagg::Result>(AsBytes(message.payload())));
@@ -296,7 +306,7 @@ absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
     return absl::NotFoundError("this site did not take part in that round");
   }
   const Attempt& attempt = *attempt_;
-  if (attempt.survivors && *attempt.survivors != result.survivors) {
+  if (attempt.survivors && !AgreesWith(result.survivors)) {
     return absl::InvalidArgumentError("result: its survivors are not those that this site signed");
   }
   if (!services_.blobs->Has(attempt.manifest.model)) {

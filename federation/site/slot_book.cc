@@ -12,16 +12,21 @@ bool IsOver(secagg::SlotState state) {
   return state == secagg::SlotState::kErased || state == secagg::SlotState::kBurnt;
 }
 
+std::string SplitKey(const secagg::RunId& run) { return absl::StrCat("groups/", Hex(run)); }
+
 }  // namespace
 
 // Writes slots to the store; a slot that is over keeps its number there and no secret.
-class SlotBook::Journal : public secagg::SlotJournal {
+class SlotBook::Journal : public secagg::SlotJournal, public secagg::SplitJournal {
  public:
   Journal(store::SiteStore& store, const secagg::RunId& run) : store_(store), run_(run) {}
   absl::Status Save(SlotId slot, secagg::SlotState state, ByteView record) override {
     const uint32_t number = static_cast<uint32_t>(state);
     if (IsOver(state)) return store_.EraseSlot(run_, slot, number);
     return store_.SaveSlot(run_, slot, number, record);
+  }
+  absl::Status SaveSplit(ByteView record) override {
+    return store_.PutSetting(SplitKey(run_), record);
   }
 
  private:
@@ -30,18 +35,29 @@ class SlotBook::Journal : public secagg::SlotJournal {
 };
 
 SlotBook::SlotBook(const secagg::SiteIdentity& identity, store::SiteStore& store,
-                   const secagg::RunId& run)
+                   const secagg::RunId& run, const SlotRules& rules)
     : identity_(identity),
       store_(store),
       run_(run),
+      rules_(rules),
       journal_(std::make_unique<Journal>(store, run)) {}
 
 SlotBook::~SlotBook() = default;
 
 absl::StatusOr<std::unique_ptr<SlotBook>> SlotBook::Open(const secagg::SiteIdentity& identity,
                                                          store::SiteStore& store,
-                                                         const secagg::RunId& run) {
-  std::unique_ptr<SlotBook> book(new SlotBook(identity, store, run));
+                                                         const secagg::RunId& run,
+                                                         const SlotRules& rules) {
+  std::unique_ptr<SlotBook> book(new SlotBook(identity, store, run, rules));
+  if (rules.is_grouped) {
+    absl::StatusOr<Bytes> record = store.GetSetting(SplitKey(run));
+    if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
+    if (!record.ok()) record = Bytes();
+    auto split = secagg::SiteSplit::Open(identity, run, rules.terms, *record, *book->journal_);
+    Wipe(*record);
+    if (!split.ok()) return split.status();
+    book->split_.emplace(*std::move(split));
+  }
   ATOLL_ASSIGN_OR_RETURN(std::vector<store::SlotRow> rows, store.Slots(run));
   absl::Status status;
   for (store::SlotRow& row : rows) {
@@ -70,8 +86,19 @@ absl::StatusOr<secagg::SiteSlot*> SlotBook::OpenSlot(SlotId slot) {
   if (slots_.size() >= kMaxSlots) {
     return absl::ResourceExhaustedError(absl::StrCat(slots_.size(), " slots are open already"));
   }
+  secagg::Session session = SessionOf(slot);
+  secagg::SlotScope scope;
+  scope.corrupt_max = rules_.terms.corrupt_max;
+  if (rules_.is_grouped) {
+    if (!split_->group()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("slot ", slot.value(), ": the sites are not split into groups yet"));
+    }
+    session.group = split_->group()->number;
+    scope = split_->group()->scope;
+  }
   ATOLL_ASSIGN_OR_RETURN(secagg::SiteSlot fresh,
-                         secagg::SiteSlot::Create(identity_, SessionOf(slot), *journal_));
+                         secagg::SiteSlot::Create(identity_, session, *journal_, std::move(scope)));
   return &slots_.emplace(slot, std::move(fresh)).first->second;
 }
 

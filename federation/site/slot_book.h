@@ -3,24 +3,34 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "federation/secagg/site_slot.h"
+#include "federation/secagg/site_split.h"
 #include "federation/store/site_store.h"
 
 namespace atl::site {
 
+// What a run says of who is in a slot with whom.
+struct SlotRules {
+  secagg::GroupTerms terms;
+  bool is_grouped = false;  // slots are of groups, which a split has made
+};
+
 // Not thread-safe. Outlived by identity and store.
 class SlotBook {
  public:
-  // Restores the run's slots that still live. DATA_LOSS for a journal that does not parse; the
-  // store's errors.
+  // Restores the run's split and its slots that still live. DATA_LOSS for a journal that does not
+  // parse, FAILED_PRECONDITION for a run that was split under other terms; the store's errors.
   static absl::StatusOr<std::unique_ptr<SlotBook>> Open(const secagg::SiteIdentity& identity,
                                                         store::SiteStore& store,
-                                                        const secagg::RunId& run);
+                                                        const secagg::RunId& run,
+                                                        const SlotRules& rules = {});
   ~SlotBook();
 
-  // The slot, with fresh keys if it is new. FAILED_PRECONDITION when it was used and is over,
+  // The slot, with fresh keys if it is new, of this site's group in a grouped run.
+  // FAILED_PRECONDITION when it was used and is over, or the groups are not known,
   // RESOURCE_EXHAUSTED with kMaxSlots alive.
   absl::StatusOr<secagg::SiteSlot*> OpenSlot(SlotId slot);
   // NOT_FOUND when it was never opened or is over.
@@ -31,17 +41,21 @@ class SlotBook {
   absl::Status BurnAll();
 
   secagg::Session SessionOf(SlotId slot) const;
+  secagg::SiteSplit* split() { return split_ ? &*split_ : nullptr; }  // null: not a grouped run
 
   static constexpr size_t kMaxSlots = 64;
 
  private:
   class Journal;
-  SlotBook(const secagg::SiteIdentity& identity, store::SiteStore& store, const secagg::RunId& run);
+  SlotBook(const secagg::SiteIdentity& identity, store::SiteStore& store, const secagg::RunId& run,
+           const SlotRules& rules);
 
   const secagg::SiteIdentity& identity_;
   store::SiteStore& store_;
   const secagg::RunId run_;
+  const SlotRules rules_;
   std::unique_ptr<Journal> journal_;
+  std::optional<secagg::SiteSplit> split_;
   std::map<SlotId, secagg::SiteSlot> slots_;
 };
 

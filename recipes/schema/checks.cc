@@ -57,6 +57,15 @@ std::string SecureTakesCohort(const Recipe& r) {
       "update");
 }
 
+std::string GroupsNeedCorrupt(const Recipe& r) {
+  const auto& secure = r.secure_aggregation;
+  if (!secure.enabled || r.site.count <= secure.group_size_max || secure.corrupt_sites_max > 0)
+    return "";
+  return absl::StrCat("0 must be >= 1: ", r.site.count, " sites are split into groups of at most ",
+                      secure.group_size_max,
+                      ", and how large they must be depends on how many sites may collude");
+}
+
 std::string CohortIsThere(const Recipe& r) {
   if (r.site.count == 1 || r.federation.cohort_min <= r.site.count) return "";
   return absl::StrCat(r.federation.cohort_min, " must be <= site.count, which is ", r.site.count);
@@ -86,6 +95,11 @@ const std::vector<Check>& Checks() {
       {{"federation.cohort.min", "privacy.secure_aggregation.enabled", "site.count"},
        "Under secure aggregation `federation.cohort.min` is at least 3.",
        SecureTakesCohort},
+      {{"privacy.secure_aggregation.corrupt_sites_max", "privacy.secure_aggregation.group_size_max",
+        "site.count"},
+       "With more sites than `privacy.secure_aggregation.group_size_max` under secure aggregation, "
+       "`privacy.secure_aggregation.corrupt_sites_max` is at least 1.",
+       GroupsNeedCorrupt},
       {{"federation.cohort.min", "site.count"},
        "With more than one site, `federation.cohort.min` is at most `site.count`.",
        CohortIsThere},

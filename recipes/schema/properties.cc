@@ -237,7 +237,7 @@ void AddModelAndData(std::vector<Property>& table) {
 
 void AddSiteAndTrain(std::vector<Property>& table) {
   table.push_back(Integer(
-      "site.count", ATOLL_FIELD(site.count), 1, 255,
+      "site.count", ATOLL_FIELD(site.count), 1, 65536,
       "Sites that `atoll run` starts. 1: plain data-parallel training, nothing federated."));
   table.push_back(Integer("site.ranks", ATOLL_FIELD(site.ranks), 1, 1024,
                           "MPI ranks of each site; they average their gradients at every step."));
@@ -343,7 +343,7 @@ void AddPrivacyAndOutput(std::vector<Property>& table) {
       Bool("privacy.secure_aggregation.enabled", ATOLL_FIELD(secure_aggregation.enabled),
            "Whether the sites mask their updates so that the coordinator sees nothing but their "
            "sum. It takes 3 sites; must be false with one."));
-  // 32 bits and the 8 that 255 sites add stay far below the 64 of the widest lane.
+  // 32 bits and the 16 that 65536 sites add stay below the 64 of the widest lane.
   table.push_back(Integer(
       "privacy.secure_aggregation.value_bits", ATOLL_FIELD(secure_aggregation.value_bits), 4, 32,
       "Bits to which each value of an update is rounded; a lane on the wire has "
@@ -358,6 +358,17 @@ void AddPrivacyAndOutput(std::vector<Property>& table) {
               "it trains, on processors that nothing else wants. A rank needs a lane (1 "
               "to 8 bytes) for each coordinate of its part of the model; masks beyond "
               "the limit are expanded after training. 0: all of them are."));
+  table.push_back(Integer(
+      "privacy.secure_aggregation.group_size_max", ATOLL_FIELD(secure_aggregation.group_size_max),
+      3, 255,
+      "Sites that mask together at most. More are split into groups at random, each of which "
+      "reveals its own sum; that takes a stated `corrupt_sites_max`."));
+  table.push_back(Integer(
+      "privacy.secure_aggregation.corrupt_sites_max",
+      ATOLL_FIELD(secure_aggregation.corrupt_sites_max), 0, 65535,
+      "Sites that may collude with the coordinator without any other site's update being seen. A "
+      "split is refused where one of its groups could hold too many of them with a chance above "
+      "2^-40. 0: none is stated; at least 1 where sites are split into groups."));
   table.push_back(Text("output.folder", ATOLL_FIELD(output_folder), 1, 4096,
                        "Folder in which each run makes its own."));
 }

@@ -92,6 +92,8 @@ struct SecureAggregation {
   int value_bits = 16;
   double clip_norm_l2 = 20.0;
   int masks_ahead_mib = 1024;
+  int group_size_max = 255;   // more sites are split into groups
+  int corrupt_sites_max = 0;  // c; 0: none stated
   bool operator==(const SecureAggregation&) const = default;
 };
 

@@ -6,8 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "comms/base/crypto/sha256.h"
 #include "comms/sitelink/messages.h"
+#include "federation/coordinator/split_setup.h"
 #include "federation/secagg/signed_bodies.h"
 #include "federation/secagg/signing.h"
+#include "federation/secagg/site_split.h"
 #include "federation/secagg/sum.h"
 #include "kernels/pack.h"
 #include "kernels/quantize.h"
@@ -22,6 +24,11 @@ constexpr int kTickMs = 50;
 class NoJournal : public secagg::SlotJournal {
  public:
   absl::Status Save(SlotId, secagg::SlotState, ByteView) override { return absl::OkStatus(); }
+};
+
+class NoSplitJournal : public secagg::SplitJournal {
+ public:
+  absl::Status SaveSplit(ByteView) override { return absl::OkStatus(); }
 };
 
 Secret32 SeedOf(uint32_t number) {
@@ -48,6 +55,8 @@ struct Simulation::Site {
   explicit Site(secagg::SiteIdentity who) : identity(std::move(who)) {}
   secagg::SiteIdentity identity;
   NoJournal journal;
+  NoSplitJournal split_journal;
+  std::optional<secagg::SiteSplit> split;  // of a run in groups
   std::map<SlotId, secagg::SiteSlot> slots;
   std::map<SlotId, secagg::Manifest> manifests;
   std::map<SlotId, v1::SecAgg> commits;  // as they were sent
@@ -89,6 +98,8 @@ Simulation::Simulation(const SimulationOptions& options)
   recipe_.federation.progress_timeout_s = 60;
   recipe_.federation.weight_max = 1000;
   recipe_.secure_aggregation.enabled = options.masked;
+  recipe_.secure_aggregation.group_size_max = options.group_size_max;
+  recipe_.secure_aggregation.corrupt_sites_max = options.corrupt_sites_max;
 }
 
 Simulation::~Simulation() = default;
@@ -271,6 +282,26 @@ void Simulation::CommitTo(Site& site, const secagg::Manifest& manifest,
   site.commits[manifest.slot] = std::get<PeerSaid>(links_[id].up.back()).message.secagg();
 }
 
+void Simulation::AnswerSplit(Site& site, const v1::SecAgg& step) {
+  const ByteView payload = AsBytes(step.payload());
+  const auto say = [&](v1::Step answer, auto message) {
+    if (message.ok()) SayStep(site, SlotId(0), 0, answer, secagg::Encode(*message));
+  };
+  switch (step.step()) {
+    case v1::REQUEST_GROUP_COMMIT:
+      return say(v1::GROUP_COMMIT,
+                 site.split->Commit(secagg::Decode<secagg::GroupOpen>(payload).value()));
+    case v1::GROUP_COMMIT_SET:
+      return say(v1::GROUP_SIGNATURE,
+                 site.split->Sign(secagg::Decode<secagg::GroupCommitSet>(payload).value()));
+    case v1::GROUP_SIGNATURE_SET:
+      return say(v1::GROUP_REVEAL,
+                 site.split->Reveal(secagg::Decode<secagg::GroupSignatureSet>(payload).value()));
+    default:
+      (void)site.split->Assign(secagg::Decode<secagg::GroupRevealSet>(payload).value());
+  }
+}
+
 // Refusals of the site's own slot are no answer, as at an agent.
 void Simulation::Answer(Site& site, const v1::SecAgg& step) {
   const SlotId slot(step.slot());
@@ -278,14 +309,21 @@ void Simulation::Answer(Site& site, const v1::SecAgg& step) {
   if (step.step() == v1::REQUEST_PRE_KEYS) {
     if (!site.slots.contains(slot)) {
       secagg::Session session{.roster = roster_->digest(), .run = site.run, .slot = slot};
-      site.slots.emplace(slot,
-                         secagg::SiteSlot::Create(site.identity, session, site.journal).value());
+      secagg::SlotScope scope;
+      if (site.split) {
+        if (!site.split->group()) return;
+        session.group = site.split->group()->number;
+        scope = site.split->group()->scope;
+      }
+      site.slots.emplace(
+          slot, secagg::SiteSlot::Create(site.identity, session, site.journal, scope).value());
     }
     if (auto keys = site.slots.at(slot).PreKeys(); keys.ok()) {
       SayStep(site, slot, 0, v1::PRE_KEYS, secagg::Encode(*keys));
     }
     return;
   }
+  if (site.split && IsSplitStep(step.step())) return AnswerSplit(site, step);
   if (step.step() == v1::MANIFEST) {
     const auto manifest = secagg::Decode<secagg::Manifest>(payload).value();
     site.manifests[slot] = manifest;
@@ -338,6 +376,13 @@ void Simulation::Receive(Site& site, const v1::CoordinatorMessage& message) {
   if (fate == Fate::kDie) return Kill(site.identity.id);
   if (message.has_offer()) {
     std::copy(message.offer().run().begin(), message.offer().run().end(), site.run.begin());
+    if (options_.masked && !site.split &&
+        message.offer().site_count() > static_cast<uint32_t>(options_.group_size_max)) {
+      const secagg::GroupTerms terms{static_cast<uint32_t>(options_.group_size_max),
+                                     static_cast<uint32_t>(options_.corrupt_sites_max)};
+      site.split.emplace(
+          secagg::SiteSplit::Open(site.identity, site.run, terms, {}, site.split_journal).value());
+    }
     v1::SiteMessage answer;
     const auto refusal = refusals.find(site.identity.id);
     answer.mutable_decision()->set_job_id(message.offer().job_id());

@@ -29,6 +29,7 @@ struct SimulationOptions {
   int slots_ahead = 2;
   bool evaluate = false;
   double repeat = 0;  // how often a message comes twice
+  int group_size_max = 255, corrupt_sites_max = 0;
 };
 
 // Where a site does something else than its duty. Asked before it handles a message (or, with step
@@ -81,6 +82,7 @@ class Simulation {
   bool DeliverOne();  // false: nothing is on its way
   void Receive(Site& site, const v1::CoordinatorMessage& message);
   void Answer(Site& site, const v1::SecAgg& step);
+  void AnswerSplit(Site& site, const v1::SecAgg& step);
   void Say(Site& site, v1::SiteMessage message);
   void SayStep(Site& site, SlotId slot, uint32_t round, v1::Step step, Bytes payload);
   void CommitTo(Site& site, const secagg::Manifest& manifest,
