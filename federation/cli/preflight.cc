@@ -12,6 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int kEmbeddedSitesMax = 255;
 constexpr const char* kFashionMnistFolder = "/usr/share/datasets/fashion-mnist";
 constexpr const char* kFashionMnistFiles[] = {
     "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
@@ -32,6 +33,11 @@ absl::StatusOr<fs::path> FindTrainer() {
 }
 
 absl::Status CheckMachine(const recipes::Recipe& recipe) {
+  if (recipe.site.count > kEmbeddedSitesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "site.count: ", recipe.site.count, ": atoll run starts at most ", kEmbeddedSitesMax,
+        " sites on one machine; submit the recipe to a coordinator"));
+  }
   if (!ProgramExists("mpirun")) {
     return absl::NotFoundError(
         "mpirun is not in PATH; install it with: apt-get install openmpi-bin (or scripts/setup)");

@@ -15,6 +15,7 @@ absl::StatusOr<std::filesystem::path> FindTrainer();
 std::filesystem::path OwnPath();
 
 // mpirun in PATH, the recipe's data set there. NOT_FOUND with what to install or set.
+// INVALID_ARGUMENT for more sites than one machine is asked to run.
 absl::Status CheckMachine(const recipes::Recipe& recipe);
 
 // Makes `parent`/<name>-<id>, absolute. PERMISSION_DENIED and the like name the folder and the

@@ -145,6 +145,20 @@ std::string StepTitle(v1::Step step) {
       return "R4 answer";
     case v1::RESULT:
       return "R5 result";
+    case v1::REQUEST_GROUP_COMMIT:
+      return "G1 commit?";
+    case v1::GROUP_COMMIT:
+      return "G1 commit";
+    case v1::GROUP_COMMIT_SET:
+      return "G2 commits";
+    case v1::GROUP_SIGNATURE:
+      return "G2 signature";
+    case v1::GROUP_SIGNATURE_SET:
+      return "G3 signatures";
+    case v1::GROUP_REVEAL:
+      return "G3 reveal";
+    case v1::GROUP_REVEAL_SET:
+      return "G4 reveals";
     default:
       return v1::Step_Name(step);
   }

@@ -207,9 +207,15 @@ std::vector<Case> Cases() {
        {"r.yaml:6: privacy.secure_aggregation.enabled: true needs at least 3 sites, and site.count "
         "is 2: "
         "from the sum of two, each learns the other's update"}},
+      {"GroupsWithoutAStatedNumberOfCorruptSites",
+       "name: n\nrun: r\nparameters:\n  site.count: 6\n"
+       "  privacy.secure_aggregation.group_size_max: 3\n",
+       {"r.yaml:5: privacy.secure_aggregation.corrupt_sites_max: 0 must be >= 1: 6 sites are split "
+        "into groups of at most 3, and how large they must be depends on how many sites may "
+        "collude"}},
       {"NoCheckOfBrokenKeys",
        "name: n\nrun: r\nparameters: {site.count: none}\n",
-       {"r.yaml:3: site.count: none must be a whole number from 1 to 255"}},
+       {"r.yaml:3: site.count: none must be a whole number from 1 to 65536"}},
       {"Syntax",
        "name: n\nrun: r\nparameters:\n  train: {lr: 1\n",
        {"r.yaml:5: not YAML: end of map flow not found"}},

@@ -108,8 +108,11 @@ TEST(Properties, BoundsAreSharp) {
   EXPECT_FALSE(accepts("train.optimizer.lr", "1000.0000001"));
   EXPECT_TRUE(accepts("train.optimizer.momentum", "0"));
   EXPECT_FALSE(accepts("train.optimizer.momentum", "1"));
-  EXPECT_TRUE(accepts("site.count", "255"));
-  EXPECT_FALSE(accepts("site.count", "256"));
+  EXPECT_TRUE(accepts("privacy.secure_aggregation.group_size_max", "3"));
+  EXPECT_FALSE(accepts("privacy.secure_aggregation.group_size_max", "2"));
+  EXPECT_FALSE(accepts("privacy.secure_aggregation.group_size_max", "256"));
+  EXPECT_TRUE(accepts("site.count", "65536"));
+  EXPECT_FALSE(accepts("site.count", "65537"));
 }
 
 TEST(Checks, NameKeysOfTheTable) {

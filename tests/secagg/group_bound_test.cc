@@ -42,7 +42,8 @@ std::pair<Wide, Wide> ExactTail(uint32_t n, uint32_t c, uint32_t size) {
 TEST(GroupBound, IsTheExactFractionRoundedUpALittle) {
   int compared = 0;
   for (const auto& sizes : std::vector<std::vector<uint32_t>>{
-           {3, 3}, {4, 4, 4}, {5, 4}, {7, 6, 6}, {12, 12}, {20, 20, 19}, {30, 30}, {9}}) {
+           {3, 3}, {4, 4, 4}, {5, 4}, {7, 6, 6}, {12, 12}, {20, 20, 19}, {20, 20, 20},
+           {30, 30}, {28, 27}, {25, 25}, {22, 21, 21}, {9}}) {
     const uint32_t n = std::accumulate(sizes.begin(), sizes.end(), 0u);
     for (uint32_t c = 0; c <= n; ++c) {
       long double exact = 0;
@@ -60,7 +61,7 @@ TEST(GroupBound, IsTheExactFractionRoundedUpALittle) {
       compared += any && exact < 1;
     }
   }
-  EXPECT_GT(compared, 50);  // neither 0 nor 1
+  EXPECT_GT(compared, 25);  // neither 0 nor 1
 }
 
 TEST(GroupBound, IsWhatDealingGives) {
@@ -68,7 +69,7 @@ TEST(GroupBound, IsWhatDealingGives) {
   SCOPED_TRACE(SeedTrace(seed));
   SeededRandom random({.seed = seed, .label = "deals"});
   const std::vector<uint32_t> sizes = {10, 10, 9};
-  constexpr uint32_t kCorrupt = 9, kDeals = 200'000;
+  constexpr uint32_t kCorrupt = 5, kDeals = 200'000;
   std::vector<uint8_t> corrupt(29, 0);
   std::fill_n(corrupt.begin(), kCorrupt, 1);
   uint64_t failed = 0;
@@ -88,8 +89,8 @@ TEST(GroupBound, IsWhatDealingGives) {
 
 TEST(GroupBound, KnownFigures) {
   const std::vector<uint32_t> hundreds = {100, 100, 100};
-  // 3.3e-5 of one split, 2.6e-4 of eight.
-  EXPECT_NEAR(SplitFailure(hundreds, 60).value() / kSplitAttemptsMax, 3e-5, 1e-5);
+  // 2.7e-5 a group: 8.1e-5 a split, 6.4e-4 for eight.
+  EXPECT_NEAR(SplitFailure(hundreds, 60).value() / kSplitAttemptsMax / 3, 2.68e-5, 0.01e-5);
   EXPECT_GT(SplitFailure(hundreds, 60).value(), kSplitFailureMax);
   // A group of 100 has t = 67 and withstands 33.
   EXPECT_EQ(SplitFailure(hundreds, 33).value(), 0);
@@ -109,7 +110,7 @@ TEST(GroupBound, KnownFigures) {
 
 TEST(GroupBound, PicksTheFewestGroups) {
   int picked = 0;
-  for (uint32_t sites : {3, 6, 8, 11, 12, 31, 100, 256, 300, 600, 1001, 65536}) {
+  for (uint32_t sites : {3, 6, 8, 11, 12, 31, 100, 256, 300, 600, 1001, 5000}) {
     for (uint32_t size_max : {3, 4, 10, 60, 255}) {
       for (uint32_t corrupt : {1, 2, 5, 20, 60}) {
         const auto sizes = PickGroupSizes(sites, {size_max, corrupt});

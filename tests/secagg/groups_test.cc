@@ -63,7 +63,7 @@ class SixHundred : public testing::Test {
     }
   }
 
-  void Setup() {
+  void MakeKeys() {
     federation_.Assign(1);
     Session session = federation_.session;
     session.slot = SlotId(1);
@@ -159,7 +159,7 @@ class SixHundred : public testing::Test {
 };
 
 TEST_F(SixHundred, SumExactlyWithDropoutsInSeveralGroups) {
-  Setup();
+  MakeKeys();
   ASSERT_EQ(groups().size(), 6u);
   EXPECT_EQ(slot_->threshold(), 67u);
   Masking();
@@ -185,7 +185,7 @@ TEST_F(SixHundred, SumExactlyWithDropoutsInSeveralGroups) {
 }
 
 TEST_F(SixHundred, WhoseMinimumIsOfAllGroupsTogether) {
-  Setup();
+  MakeKeys();
   for (auto& [id, site] : sites_) ASSERT_TRUE(site.state() == SlotState::kShared);
   Masking();
   // Five groups hold 457 who have uploaded: with one more asked for, the attempt is over.
