@@ -87,6 +87,28 @@ class RunTest(EndToEnd):
         self.assertEqual([r["loss"] for r in summaries[0]["rounds"]], [r["loss"] for r in summaries[1]["rounds"]])
         self.assertTrue(models[0] == models[1], "the two models differ")
 
+    def test_groups_give_the_same_model_as_a_plain_run(self):
+        settings = ("site.count=6", "federation.cohort.min=6", "privacy.secure_aggregation.group_size_max=3",
+                    "privacy.secure_aggregation.corrupt_sites_max=1")
+        models, errors = [], []
+        for enabled in ("true", "false"):
+            self.runs = os.path.join(self.folder, "runs-" + enabled)
+            args = [arg for setting in settings for arg in ("--set", setting)]
+            run = self.start_run(os.path.join(CATALOG, "quick.yaml"), "--quiet", "--trace", *args, "--set",
+                                 "privacy.secure_aggregation.enabled=" + enabled)
+            code, _, err = self.finish(run, 180)
+            self.assertEqual(code, 0, err)
+            errors.append(err)
+            with open(os.path.join(self.run_folder(), "model.safetensors"), "rb") as f:
+                models.append(f.read())
+        for site in range(1, 7):
+            for step in ("commit", "signature", "reveal"):
+                self.assertRegex(errors[0], r"site-%d +-> coordinator +G\d %s" % (site, step))
+        # Two groups of three: no survivors of a round stand in one set.
+        self.assertRegex(errors[0], r"round 1 slot 1 .* R3 survivors .* U3 = \{\d,\d,\d\} ")
+        self.assertNotIn(" G1 ", errors[1])
+        self.assertTrue(models[0] == models[1], "the two models differ")
+
 
 class OtherTerminalTest(EndToEnd):
     """A run that is looked at, added to and ended from another terminal."""

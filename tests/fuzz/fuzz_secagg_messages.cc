@@ -71,7 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const int readings =
       atl::TryAll<PreKeyRecord, PreKeySet, ShareBundle, ShareDelivery, ShareReceipt, Manifest,
                   Ready, CohortSet, Commit, SurvivorSet, SurvivorSignature, UnmaskRequest,
-                  UnmaskAnswer, Result>({data, size});
+                  UnmaskAnswer, Result, GroupOpen, GroupCommit, GroupCommitSet, GroupSignature,
+                  GroupSignatureSet, GroupReveal, GroupRevealSet>({data, size});
   atl::fuzz::Check(readings <= 1, "one encoding of two messages");
   return 0;
 }

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "comms/base/crypto/sha256.h"
+#include "federation/secagg/group_messages.h"
 #include "tests/secagg/harness.h"
 
 namespace atl::secagg {
@@ -107,12 +108,30 @@ void Make(TestRandom& random, UnmaskAnswer& m) {
 void Make(TestRandom& random, Result& m) {
   m = {RoundId(3), SomeIds(random, 7), Some<32>(random), Some<32>(random)};
 }
+void Make(TestRandom& random, GroupOpen& m) { m = {static_cast<uint32_t>(1 + random.Below(9))}; }
+void Make(TestRandom& random, GroupCommit& m) { m = {2, SiteId(9), Some<32>(random)}; }
+void Make(TestRandom& random, GroupSignature& m) { m = {2, SiteId(9), Some<64>(random)}; }
+void Make(TestRandom& random, GroupReveal& m) { m = {2, SiteId(9), Some<32>(random)}; }
+void Make(TestRandom& random, GroupCommitSet& m) {
+  m.attempt = 3;
+  for (SiteId id : SomeIds(random, 6)) m.items.push_back({id, Some<32>(random)});
+}
+void Make(TestRandom& random, GroupSignatureSet& m) {
+  m.attempt = 3;
+  for (SiteId id : SomeIds(random, 6)) m.items.push_back({id, Some<64>(random)});
+}
+void Make(TestRandom& random, GroupRevealSet& m) {
+  m.attempt = 3;
+  for (SiteId id : SomeIds(random, 6)) m.items.push_back({id, Some<32>(random)});
+}
 
 template <typename M>
 class EveryMessage : public ::testing::Test {};
-using Messages = ::testing::Types<PreKeyRecord, PreKeySet, ShareBundle, ShareDelivery, ShareReceipt,
-                                  Manifest, Ready, CohortSet, Commit, SurvivorSet,
-                                  SurvivorSignature, UnmaskRequest, UnmaskAnswer, Result>;
+using Messages =
+    ::testing::Types<PreKeyRecord, PreKeySet, ShareBundle, ShareDelivery, ShareReceipt, Manifest,
+                     Ready, CohortSet, Commit, SurvivorSet, SurvivorSignature, UnmaskRequest,
+                     UnmaskAnswer, Result, GroupOpen, GroupCommit, GroupCommitSet, GroupSignature,
+                     GroupSignatureSet, GroupReveal, GroupRevealSet>;
 TYPED_TEST_SUITE(EveryMessage, Messages);
 
 TYPED_TEST(EveryMessage, IsReadBackAsItWasWritten) {
