@@ -31,6 +31,7 @@ Json RoundJson(const v1::RoundReport& round) {
                {"saturated", round.saturated()},
                {"mask_hidden_s", round.mask_hidden_s()},
                {"mask_paid_s", round.mask_paid_s()}};
+  if (round.groups() > 0) json["groups"] = round.groups();
   if (round.has_test()) {
     json["test_accuracy"] = round.test_accuracy();
     json["test_loss"] = round.test_loss();
@@ -129,10 +130,14 @@ std::string SummaryTable(const RunOutcome& outcome) {
   std::string sites = absl::StrFormat("%d", outcome.sites.size());
   if (!dropped.empty()) sites += ", dropped: " + absl::StrJoin(dropped, ", ");
   rows.emplace_back("sites", sites);
+  const uint32_t groups =
+      job.round_reports().empty() ? 0 : job.round_reports(job.round_reports_size() - 1).groups();
+  const std::string of = groups == 0 ? absl::StrFormat("of %d", job.cohort_size())
+                                     : absl::StrFormat("in each of %d groups", groups);
   rows.emplace_back("secure aggregation",
                     job.secure_aggregation()
-                        ? absl::StrFormat("on, %d-bit values, threshold %d of %d", job.value_bits(),
-                                          job.threshold(), job.cohort_size())
+                        ? absl::StrFormat("on, %d-bit values, threshold %d %s", job.value_bits(),
+                                          job.threshold(), of)
                         : "off");
   uint64_t up = 0, down = 0;
   for (const v1::RoundReport& round : job.round_reports()) {

@@ -94,7 +94,7 @@ class RunTest(EndToEnd):
         for enabled in ("true", "false"):
             self.runs = os.path.join(self.folder, "runs-" + enabled)
             args = [arg for setting in settings for arg in ("--set", setting)]
-            run = self.start_run(os.path.join(CATALOG, "quick.yaml"), "--quiet", "--trace", *args, "--set",
+            run = self.start_run(os.path.join(CATALOG, "quick.yaml"), "--json", "--trace", *args, "--set",
                                  "privacy.secure_aggregation.enabled=" + enabled)
             code, _, err = self.finish(run, 180)
             self.assertEqual(code, 0, err)
