@@ -16,6 +16,7 @@ class Check:
 SECAGG = "federation/secagg/"
 SITE = "federation/site/"
 HOSTILE, COORDINATOR, CRASH, MASKS = (f"secagg_{n}_test" for n in ("hostile", "coordinator", "crash", "masks"))
+GROUP_SPLIT, GROUPS = "secagg_group_split_test", "secagg_groups_test"
 GRPC, ROUNDS = "site_hostile_coordinator_test", "site_rounds_test"
 
 CHECKS = [
@@ -186,4 +187,44 @@ CHECKS = [
           MASKS, "MaskKeys.DependOnEveryInput"),
     Check("masks: bound to the context", SECAGG + "mask_keys.cc", "  return suite.Hkdf(b.span(), context, info.bytes());",
           "  return suite.Hkdf(b.span(), Digest{}, info.bytes());", MASKS, "MaskKeys.DependOnEveryInput"),
+    # ---- groups -------------------------------------------------------------------------------------------------------
+    Check("Groups: eight reveals a run", SECAGG + "site_split.cc", "    if (record_.revealed >= kSplitAttemptsMax) {",
+          "    if (false) {", GROUP_SPLIT, "LyingCoordinator.MayNotGrind"),
+    Check("Groups: a reveal is counted before it is sent", SECAGG + "site_split.cc", "    ++next.revealed;\n", "",
+          GROUP_SPLIT, "LyingCoordinator.MayNotGrind"),
+    Check("Groups: the count outlives the run", SECAGG + "site_split.cc", "  next.revealed = record_.revealed;\n", "",
+          GROUP_SPLIT, "LyingCoordinator.MayNotGrind"),
+    Check("Groups: attempts only count up", SECAGG + "site_split.cc",
+          "  ATOLL_RETURN_IF_ERROR(Unless(open.attempt >= record_.attempt, \"group commit\",",
+          "  ATOLL_RETURN_IF_ERROR(Unless(true, \"group commit\",",
+          GROUP_SPLIT, "LyingCoordinator.MayNotRepeatAnAttempt"),
+    Check("Groups: one set of commits an attempt", SECAGG + "site_split.cc",
+          "Unless(HashOf(commits) == HashOf(record_.commits), ", "Unless(true, ",
+          GROUP_SPLIT, "LyingCoordinator.MayNotShowOtherCommitsToOneSite"),
+    Check("Groups: this site's own commit", SECAGG + "site_split.cc", "  if (!has_own) {", "  if (false) {",
+          GROUP_SPLIT, "LyingCoordinator.MayNotLeaveASiteOutOrInventOne"),
+    Check("Groups: everybody signs", SECAGG + "site_split.cc",
+          "  if (IdsOf(signatures) != IdsOf(record_.commits)) {", "  if (false) {",
+          GROUP_SPLIT, "LyingCoordinator.MayNotHaveTheNoncesWithoutEverybodysSignature"),
+    Check("Groups: the same hash of the commits", SECAGG + "site_split.cc",
+          "                                     kGroupCommitsLabel, commits, item.signature));",
+          "                                     kGroupCommitsLabel, commits, item.signature).ok()\n"
+          "                              ? absl::OkStatus() : absl::OkStatus());",
+          GROUP_SPLIT, "LyingCoordinator.MayNotShowOtherCommitsToOneSite"),
+    Check("Groups: nonces are those committed to", SECAGG + "group_split.cc",
+          "    if (GroupCommitment(run, commits.attempt, item.id, item.nonce) != commits.items[i].commit) {",
+          "    if (false) {", GROUP_SPLIT, "LyingCoordinator.MayNotShowOtherReveals"),
+    Check("Groups: the bound", SECAGG + "group_bound.cc", "    if (failure <= kSplitFailureMax) return",
+          "    if (failure <= 1) return", GROUP_SPLIT, "LyingCoordinator.MayNotSplitBelowTheBoundOrAFloor"),
+    Check("Groups: nobody else in U0", SECAGG + "site_shares.cc", "        !group.empty() && !Contains(group, record.id)) {",
+          "        false) {", GROUP_SPLIT, "GroupSlots.RefuseSitesOutsideTheirGroup"),
+    Check("Groups: t is of the whole group", SECAGG + "messages_setup.cc",
+          "  return ThresholdFor(static_cast<uint32_t>(scope.members.size()));", "  return ThresholdFor(n0);",
+          GROUP_SPLIT, "GroupSlots.RefuseFewerThanTheGroupsThreshold"),
+    Check("Groups: widths hold all groups' sum", SECAGG + "coordinator_round.cc",
+          "std::max(s.scope.total, static_cast<uint32_t>(s.u0.size()))", "static_cast<uint32_t>(s.u0.size())",
+          GROUPS, "SixHundred.SumExactlyWithDropoutsInSeveralGroups"),
+    Check("Groups: the stated corrupt sites, without groups", SECAGG + "site_shares.cc",
+          "  if (record.scope.corrupt_max > 0 && record.scope.members.empty() &&", "  if (false &&",
+          GROUP_SPLIT, "StatedCorruption.HoldsOfSlotsWithoutGroupsToo"),
 ]
