@@ -248,9 +248,8 @@ INSTANTIATE_TEST_SUITE_P(
                                            "must be >= t = 5"},
                     Lie<secagg::CohortSet>{"Case14SignaturesOfAnotherSlot",
                                            [](auto set, Workbench& bench) {
-                                             // As an earlier round of the same manifest would have
-                                             // left them.
-                                             const Bytes body = secagg::ReadyBody(Digest{1});
+                                             const Bytes body = secagg::ReadyBody(
+                                                 secagg::HashOf(*bench.slot(kSlot).manifest()));
                                              for (size_t i = 1; i < set.members.size(); ++i) {
                                                set.members[i].signature = bench.Forge(
                                                    set.members[i].id.value(), bench.SessionOf(9),
