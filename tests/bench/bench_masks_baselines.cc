@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+
+#include "kernels/pack.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,67 +18,29 @@ constexpr int kStates = 8;  // independent ones: more than the instruction's lat
 
 #if defined(__x86_64__)
 
-__attribute__((target("avx512f,vaes"))) uint64_t Rounds512(uint64_t bytes) {
-  __m512i state[kStates];
-  for (int i = 0; i < kStates; ++i) state[i] = _mm512_set1_epi32(i);
-  const __m512i key = _mm512_set1_epi32(0x5a5a1234);
-  uint64_t done = 0;
-  for (; done < bytes; done += kStates * sizeof(__m512i)) {
-#pragma GCC unroll 14
-    for (int r = 0; r < 14; ++r) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kStates; ++i) state[i] = _mm512_aesenc_epi128(state[i], key);
-    }
+// A function for each vector width: its instructions need the function's own target attribute.
+#define ATOLL_AES_ROUNDS(Name, kTarget, Vector, Fill, Round)              \
+  __attribute__((target(kTarget))) uint64_t Name(uint64_t bytes) {        \
+    Vector state[kStates];                                                \
+    for (int i = 0; i < kStates; ++i) state[i] = Fill(i);                 \
+    const Vector key = Fill(0x5a5a1234);                                  \
+    uint64_t done = 0;                                                    \
+    for (; done < bytes; done += kStates * sizeof(Vector)) {              \
+      _Pragma("GCC unroll 14") for (int r = 0; r < 14; ++r) {             \
+        _Pragma("GCC unroll 8") for (int i = 0; i < kStates; ++i) {       \
+          state[i] = Round(state[i], key);                                \
+        }                                                                 \
+      }                                                                   \
+    }                                                                     \
+    for (int i = 0; i < kStates; ++i) asm volatile("" : : "v"(state[i])); \
+    return done;                                                          \
   }
-  for (int i = 0; i < kStates; ++i) asm volatile("" : : "v"(state[i]));
-  return done;
-}
-
-__attribute__((target("avx2,vaes"))) uint64_t Rounds256(uint64_t bytes) {
-  __m256i state[kStates];
-  for (int i = 0; i < kStates; ++i) state[i] = _mm256_set1_epi32(i);
-  const __m256i key = _mm256_set1_epi32(0x5a5a1234);
-  uint64_t done = 0;
-  for (; done < bytes; done += kStates * sizeof(__m256i)) {
-#pragma GCC unroll 14
-    for (int r = 0; r < 14; ++r) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kStates; ++i) state[i] = _mm256_aesenc_epi128(state[i], key);
-    }
-  }
-  for (int i = 0; i < kStates; ++i) asm volatile("" : : "x"(state[i]));
-  return done;
-}
-
-__attribute__((target("aes"))) uint64_t Rounds128(uint64_t bytes) {
-  __m128i state[kStates];
-  for (int i = 0; i < kStates; ++i) state[i] = _mm_set1_epi32(i);
-  const __m128i key = _mm_set1_epi32(0x5a5a1234);
-  uint64_t done = 0;
-  for (; done < bytes; done += kStates * sizeof(__m128i)) {
-#pragma GCC unroll 14
-    for (int r = 0; r < 14; ++r) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kStates; ++i) state[i] = _mm_aesenc_si128(state[i], key);
-    }
-  }
-  for (int i = 0; i < kStates; ++i) asm volatile("" : : "x"(state[i]));
-  return done;
-}
+ATOLL_AES_ROUNDS(Rounds512, "avx512f,vaes", __m512i, _mm512_set1_epi32, _mm512_aesenc_epi128)
+ATOLL_AES_ROUNDS(Rounds256, "avx2,vaes", __m256i, _mm256_set1_epi32, _mm256_aesenc_epi128)
+ATOLL_AES_ROUNDS(Rounds128, "aes", __m128i, _mm_set1_epi32, _mm_aesenc_si128)
+#undef ATOLL_AES_ROUNDS
 
 #endif
-
-template <typename Lane>
-void AddLanes(uint8_t* lanes, const uint8_t* stream, size_t bytes) {
-  typedef Lane Vector __attribute__((vector_size(16)));
-  for (size_t i = 0; i < bytes; i += sizeof(Vector)) {
-    Vector a, b;
-    std::memcpy(&a, lanes + i, sizeof(a));
-    std::memcpy(&b, stream + i, sizeof(b));
-    a += b;
-    std::memcpy(lanes + i, &a, sizeof(a));
-  }
-}
 
 }  // namespace
 
@@ -105,20 +68,9 @@ void OpenSslMasks::Add(std::span<uint8_t> lanes, uint32_t lane_bytes) {
     const size_t bytes = std::min(stream.size(), lanes.size() - done);
     int written = 0;
     EVP_EncryptUpdate(context, stream.data(), &written, kZeros.data(), static_cast<int>(bytes));
-    uint8_t* out = lanes.data() + done;
-    switch (lane_bytes) {
-      case 1:
-        AddLanes<uint8_t>(out, stream.data(), bytes);
-        break;
-      case 2:
-        AddLanes<uint16_t>(out, stream.data(), bytes);
-        break;
-      case 4:
-        AddLanes<uint32_t>(out, stream.data(), bytes);
-        break;
-      default:
-        AddLanes<uint64_t>(out, stream.data(), bytes);
-    }
+    // Fields as wide as lanes: the fastest plain addition there is here.
+    kernels::AddPacked(std::span(stream).first(bytes), lane_bytes, 8 * lane_bytes,
+                       bytes / lane_bytes, lanes.subspan(done, bytes));
   }
 }
 

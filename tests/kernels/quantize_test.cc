@@ -155,7 +155,7 @@ TEST(Quantize, IsAsDefinedForExtremeValues) {
     }
   }
   for (const double factor : {1.0, 0.0, 1e-30, 1e300, 3.0}) {
-    for (const int bits : {2, 8, 16, 32, 53, 54, 55, 56, 62, 63}) {
+    for (const int bits : {2, 8, 16, 32, 33, 34, 41, 53, 54, 55, 56, 62, 63}) {
       const int64_t bound = (int64_t{1} << (bits - 1)) - 1;
       const uint32_t lane_bytes = bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
       ExpectAsDefined(values, Options(lane_bytes, factor, bound));
