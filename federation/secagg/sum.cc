@@ -1,5 +1,7 @@
 #include "federation/secagg/sum.h"
 
+#include <algorithm>
+
 #include "comms/base/status.h"
 #include "kernels/pack.h"
 
@@ -19,7 +21,9 @@ absl::Status ChunkSummer::Begin(const kernels::VectorLayout& layout, uint32_t ch
   }
   chunk_ = layout.chunk(chunk_index);
   segment_ = layout.segments()[chunk_.segment];
-  lanes_.assign(chunk_.elements * segment_.lane_bytes(), 0);
+  const uint64_t bytes = chunk_.elements * segment_.lane_bytes();
+  if (store_.size() < bytes) store_ = kernels::LaneBuffer(bytes);
+  std::ranges::fill(lanes(), uint8_t{0});
   return absl::OkStatus();
 }
 
@@ -45,16 +49,20 @@ absl::Status ChunkSummer::AddPart(uint64_t first, ByteView packed) {
       is_last ? chunk_.elements - first : packed.size() / segment_.sum_bits * 8;
   const uint32_t lane_bytes = segment_.lane_bytes();
   kernels::AddPacked(packed, lane_bytes, segment_.sum_bits, elements,
-                     std::span(lanes_).subspan(first * lane_bytes));
+                     lanes().subspan(first * lane_bytes));
   return absl::OkStatus();
+}
+
+std::span<uint8_t> ChunkSummer::lanes() {
+  return std::span(store_).first(chunk_.elements * segment_.lane_bytes());
 }
 
 Bytes ChunkSummer::Finish(std::span<const MaskStream> streams, kernels::MaskCipher cipher) {
   std::vector<kernels::MaskKey> keys = MaskKeysOf(streams, chunk_.segment);
-  kernels::AddMasks(lanes_, segment_.lane_bytes(), chunk_.first_element, keys, cipher);
+  kernels::AddMasks(lanes(), segment_.lane_bytes(), chunk_.first_element, keys, cipher);
   WipeKeys(keys);
   Bytes packed(chunk_.bytes);
-  kernels::PackLanes(lanes_, segment_.lane_bytes(), segment_.sum_bits, chunk_.elements, packed);
+  kernels::PackLanes(lanes(), segment_.lane_bytes(), segment_.sum_bits, chunk_.elements, packed);
   return packed;
 }
 

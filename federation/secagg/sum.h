@@ -6,6 +6,7 @@
 
 #include "comms/base/bytes.h"
 #include "federation/secagg/site_slot.h"
+#include "kernels/lane_buffer.h"
 #include "kernels/masks.h"
 #include "kernels/vector_layout.h"
 
@@ -13,7 +14,8 @@ namespace atl::secagg {
 
 // Sums one chunk after the other: Begin, Add for each vector, Finish. Chunks are independent of
 // each other: different ones may be summed by different threads, each with a summer of its own. Not
-// thread-safe. Owns its lanes (elements * lane_bytes bytes), which it keeps for the next chunk.
+// thread-safe. Owns its lanes (elements * lane_bytes bytes), whose memory it keeps for the next
+// chunk.
 class ChunkSummer {
  public:
   // A summer at this chunk. INVALID_ARGUMENT when the layout has no such chunk.
@@ -37,9 +39,11 @@ class ChunkSummer {
 
  private:
   ChunkSummer() = default;
+  std::span<uint8_t> lanes();  // the chunk's
+
   kernels::Segment segment_;
   kernels::Chunk chunk_;
-  std::vector<uint8_t> lanes_;
+  kernels::LaneBuffer store_;
 };
 
 // The streams of one segment as the kernels take them; what a trainer and ChunkSummer give to

@@ -156,7 +156,7 @@ TEST(UpdateTest, RanksAndThreadsShareTheNorm) {
   }
 }
 
-TEST(UpdateTest, SlicesCoverTheSegmentAtMultiplesOfEight) {
+TEST(UpdateTest, SlicesCoverTheSegmentAtMultiplesOf64) {
   for (uint64_t length :
        {uint64_t{1}, uint64_t{7}, uint64_t{8}, uint64_t{9}, uint64_t{1000}, uint64_t{1} << 33}) {
     for (uint32_t ranks : {1u, 2u, 5u, 64u}) {
@@ -164,7 +164,7 @@ TEST(UpdateTest, SlicesCoverTheSegmentAtMultiplesOfEight) {
       for (uint32_t rank = 0; rank < ranks; ++rank) {
         Range slice = SliceOf(length, rank, ranks);
         EXPECT_EQ(slice.first, next);
-        EXPECT_TRUE(slice.last % 8 == 0 || slice.last == length);
+        EXPECT_TRUE(slice.last % 64 == 0 || slice.last == length);
         next = slice.last;
       }
       EXPECT_EQ(next, length);

@@ -56,7 +56,7 @@ class SliceMaker {
     const std::span<uint8_t> out =
         packed_.subspan(done * segment.sum_bits / 8, PackedBytes(range.size(), segment.sum_bits));
     // Lanes without unused bits are what is sent.
-    if (!in_place_ && scratch_.size() == 0) scratch_ = PackedBuffer(kBlockBytes);
+    if (!in_place_ && scratch_.size() == 0) scratch_ = kernels::LaneBuffer(kBlockBytes);
     const std::span<uint8_t> lanes =
         in_place_ ? out : std::span<uint8_t>(scratch_).first(range.size() * lane_bytes_);
     const kernels::QuantizeOptions quantize{.factor = options_.factor * segment.scale,
@@ -97,7 +97,7 @@ class SliceMaker {
   const std::span<uint8_t> packed_;
   const uint32_t lane_bytes_;
   const bool in_place_;
-  PackedBuffer scratch_;
+  kernels::LaneBuffer scratch_;
   uint64_t saturated_ = 0;
   double mask_s_ = 0;
 };
@@ -182,8 +182,8 @@ double UpdateSquaredNorm(std::span<const double> squares) {
 }
 
 Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks) {
-  Range groups = PartOf((length + 7) / 8, rank, ranks);
-  return {std::min(groups.first * 8, length), std::min(groups.last * 8, length)};
+  Range groups = PartOf((length + 63) / 64, rank, ranks);
+  return {std::min(groups.first * 64, length), std::min(groups.last * 64, length)};
 }
 
 UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float> global,
@@ -192,7 +192,7 @@ UpdateSlice MakeUpdateSlice(std::span<const float> local, std::span<const float>
   const Range& slice = options.slice;
   const uint64_t lane_bytes = options.segment.lane_bytes();
   UpdateSlice out;
-  out.packed = PackedBuffer(PackedBytes(slice.size(), options.segment.sum_bits));
+  out.packed = kernels::LaneBuffer(PackedBytes(slice.size(), options.segment.sum_bits));
   if (slice.size() == 0) return out;
   const UpdateVectors vectors{local, global};
   const bool all_ahead = masks.ahead.size() == slice.size() * lane_bytes;

@@ -8,11 +8,11 @@
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
 #include "comms/sitelink/messages.h"
+#include "kernels/lane_buffer.h"
 #include "kernels/masks.h"
 #include "recipes/schema/recipe.h"
 #include "trainer/data/sampler.h"
 #include "trainer/loop/metrics.h"
-#include "trainer/serve/packed_buffer.h"
 
 namespace atl::trainer {
 
@@ -56,8 +56,8 @@ inline double UpdateSquaredNorm(std::span<const float> local, std::span<const fl
   return UpdateSquaredNorm(UpdateSquares(local, global, {.threads = threads}));
 }
 
-// A rank's coordinates of the update segment: borders are multiples of 8, so that packed slices are
-// whole bytes.
+// A rank's coordinates of the update segment: borders are multiples of 64, so that packed slices
+// are whole bytes and lanes made in place lie on cache lines.
 Range SliceOf(uint64_t length, uint32_t rank, uint32_t ranks);
 
 struct UpdateOptions {
@@ -69,7 +69,7 @@ struct UpdateOptions {
 };
 
 struct UpdateSlice {
-  PackedBuffer packed;  // ceil(slice.size() * sum_bits / 8)
+  kernels::LaneBuffer packed;  // ceil(slice.size() * sum_bits / 8)
   uint64_t saturated = 0;
   // Spent on masks, expanding keys and adding what was expanded before, by the thread that spent
   // most.

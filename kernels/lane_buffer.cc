@@ -1,11 +1,11 @@
-#include "trainer/serve/packed_buffer.h"
+#include "kernels/lane_buffer.h"
 
 #include <sys/mman.h>
 
 #include <cstdlib>
 #include <new>
 
-namespace atl::trainer {
+namespace atl::kernels {
 namespace {
 
 constexpr size_t kLine = 64;
@@ -13,7 +13,7 @@ constexpr size_t kHugePage = size_t{1} << 21;
 
 }  // namespace
 
-PackedBuffer::PackedBuffer(size_t size) : size_(size) {
+LaneBuffer::LaneBuffer(size_t size) : size_(size) {
   if (size == 0) return;
   const size_t unit = size < kHugePage ? kLine : kHugePage;
   const size_t rounded = (size + unit - 1) / unit * unit;
@@ -23,6 +23,6 @@ PackedBuffer::PackedBuffer(size_t size) : size_(size) {
   if (unit == kHugePage) (void)madvise(data_.get(), rounded, MADV_HUGEPAGE);
 }
 
-void PackedBuffer::Free::operator()(uint8_t* data) const { std::free(data); }
+void LaneBuffer::Free::operator()(uint8_t* data) const { std::free(data); }
 
-}  // namespace atl::trainer
+}  // namespace atl::kernels

@@ -1,18 +1,19 @@
-// Memory for a packed slice or for lanes: hundreds of MiB that are written once, from end to end.
+// Memory for lanes and packed fields: up to hundreds of MiB that are written from end to end.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
-namespace atl::trainer {
+namespace atl::kernels {
 
 // Not initialised, on a cache line, and in huge pages where the system gives them on request: a
-// vector's zeros and page faults would take as long as the quantisation. Move-only.
-class PackedBuffer {
+// vector's zeros and page faults take as long as quantising, and streams are added a fifth slower
+// where lanes lie across cache lines. Move-only.
+class LaneBuffer {
  public:
-  PackedBuffer() = default;
-  explicit PackedBuffer(size_t size);
+  LaneBuffer() = default;
+  explicit LaneBuffer(size_t size);
 
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }
@@ -30,4 +31,4 @@ class PackedBuffer {
   size_t size_ = 0;
 };
 
-}  // namespace atl::trainer
+}  // namespace atl::kernels
