@@ -107,7 +107,7 @@ void SiteBench::MeasureAhead(SiteFigures& figures) const {
   const SiteId site(1);
   const uint32_t lane_bytes = update().lane_bytes();
   const std::vector<kernels::MaskKey> keys = Keys(site, sitelink::kUpdateSegment);
-  trainer::PackedBuffer ahead(options_.coordinates * lane_bytes);
+  kernels::LaneBuffer ahead(options_.coordinates * lane_bytes);
   std::fill(ahead.begin(), ahead.end(), uint8_t{0});
   const double start = ThreadSeconds();
   kernels::AddMasks({ahead.data(), ahead.size()}, lane_bytes, 0, keys);
