@@ -13,6 +13,7 @@ inline constexpr int kMaxMessageBytes = 8 << 20;
 inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr uint32_t kBlobChunkBytes = 1 << 20;
 inline constexpr int kMaxUnacknowledgedChunks = 8;
+inline constexpr uint32_t kMaxCheckedChunks = 64;  // asked for in one spot check
 
 // "host:port". INVALID_ARGUMENT when it is not one.
 absl::Status CheckAddress(const std::string& address);

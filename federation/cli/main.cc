@@ -139,6 +139,9 @@ void AddSite(CLI::App& app, Command& command) {
                 "a threshold of 2 when 3 sites take part");
   sub->add_flag("--allow-two-sites", options.floors.allow_two_sites,
                 "jobs of two sites, where each learns the other's");
+  sub->add_option("--spot-check-chunks", options.spot_check_chunks,
+                  "chunks of each sum that this site checks, drawn at random (default 8; 0: none)")
+      ->check(CLI::Range(0, 65'536));
   sub->add_option("--die-with-parent", options.parent,
                   "end with the process of this id, which must be the parent");
   AddLogFlags(*sub, options.log);

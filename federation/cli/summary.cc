@@ -30,7 +30,8 @@ Json RoundJson(const v1::RoundReport& round) {
                {"attempts", round.attempts()},
                {"saturated", round.saturated()},
                {"mask_hidden_s", round.mask_hidden_s()},
-               {"mask_paid_s", round.mask_paid_s()}};
+               {"mask_paid_s", round.mask_paid_s()},
+               {"spot_checked", round.spot_checked()}};
   if (round.groups() > 0) json["groups"] = round.groups();
   if (round.has_test()) {
     json["test_accuracy"] = round.test_accuracy();

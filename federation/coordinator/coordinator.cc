@@ -116,10 +116,44 @@ absl::Status Coordinator::Fold() {
   if (count == 0) return absl::OkStatus();
   spdlog::info("took up the log: {} events, {} jobs to go on with", count, core_.unfinished_jobs());
   Act(Restarted{});
+  ATOLL_RETURN_IF_ERROR(TakeUpSecrets());
   Effects effects;
   core_.Resume(effects);
   CarryOut(std::move(effects));
   return health();
+}
+
+// What was kept beside the log goes to the results that need it; what no round needs any more,
+// since the coordinator ended just then, is erased.
+absl::Status Coordinator::TakeUpSecrets() {
+  ATOLL_ASSIGN_OR_RETURN(const auto slots, parts_.log->SlotsWithSecrets());
+  for (const auto& [job, slot] : slots) {
+    if (!core_.NeedsSecrets(job, slot)) {
+      ATOLL_RETURN_IF_ERROR(parts_.log->EraseSecrets(job, slot));
+      continue;
+    }
+    ATOLL_ASSIGN_OR_RETURN(std::vector<store::RevealedSecret> kept, parts_.log->Secrets(job, slot));
+    std::vector<secagg::RevealedSecret> secrets;
+    for (store::RevealedSecret& secret : kept) {
+      auto decoded = DecodeSecret(secret.site, secret.value);
+      Wipe(secret.value);
+      ATOLL_RETURN_IF_ERROR(decoded.status());
+      secrets.push_back(*std::move(decoded));
+    }
+    core_.RestoreSecrets(job, slot, secrets);
+  }
+  return absl::OkStatus();
+}
+
+void Coordinator::Forget(const ForgetSlot& slot) {
+  if (slot.round.value() == 0) return;  // nothing came for it
+  uploads_.Close(slot.job, slot.round, slot.slot);
+  checks_.Close(slot.job, slot.round, slot.slot);
+  absl::Status status = parts_.vectors->RemoveSlot(slot.job, slot.round, slot.slot);
+  if (!status.ok()) spdlog::warn("staged vectors stay: {}", ToString(status));
+  if (slot.slot.value() == 0) return;  // without secure aggregation
+  status = parts_.log->EraseSecrets(slot.job, slot.slot);
+  if (!status.ok()) spdlog::warn("revealed secrets stay: {}", ToString(status));
 }
 
 // Makes durable what a restart does not fold again.
@@ -217,6 +251,11 @@ void Coordinator::CarryOut(Effects effects) {
   store::Batch batch;
   std::vector<JobId> news;
   for (Effect& effect : effects.list()) {
+    if (const auto* keep = std::get_if<KeepSecrets>(&effect)) {
+      for (const secagg::RevealedSecret& secret : keep->secrets) {
+        batch.secrets.push_back({keep->job, keep->slot, secret.owner, EncodeSecret(secret)});
+      }
+    }
     auto* publish = std::get_if<Publish>(&effect);
     if (publish == nullptr) continue;
     publish->event.set_unix_ms(parts_.clock->UnixMs());
@@ -231,7 +270,11 @@ void Coordinator::CarryOut(Effects effects) {
     batch.events.push_back({publish->job, kPublished, Bytes(bytes.begin(), bytes.end())});
     news.push_back(publish->job);
   }
-  if (!batch.events.empty() && !Write(batch).ok()) return;
+  if (!batch.events.empty() || !batch.secrets.empty()) {
+    const absl::Status written = Write(batch).status();
+    for (store::RevealedSecret& secret : batch.secrets) Wipe(secret.value);
+    if (!written.ok()) return;
+  }
   Record(effects);
   for (JobId job : news) watchers_.MoreInLog(job);
 
@@ -246,13 +289,9 @@ void Coordinator::CarryOut(Effects effects) {
     } else if (auto* close = std::get_if<CloseUploads>(&effect)) {
       uploads_.Close(close->job, close->round, close->slot);
     } else if (auto* forget = std::get_if<ForgetSlot>(&effect)) {
-      if (forget->round.value() == 0) continue;  // nothing came for it
-      uploads_.Close(forget->job, forget->round, forget->slot);
-      if (absl::Status status =
-              parts_.vectors->RemoveSlot(forget->job, forget->round, forget->slot);
-          !status.ok()) {
-        spdlog::warn("staged vectors stay: {}", ToString(status));
-      }
+      Forget(*forget);
+    } else if (const auto* checks = std::get_if<AllowChecks>(&effect)) {
+      checks_.Open(*checks);
     } else if (auto* sum = std::get_if<StartSum>(&effect)) {
       std::lock_guard lock(sums_mutex_);
       sums_.push_back(std::move(*sum));
@@ -300,6 +339,7 @@ void Coordinator::Run() {
   }
   connections_.CloseAll();
   uploads_.CloseAll();
+  checks_.CloseAll();
   watchers_.StopAll();
   std::lock_guard lock(queue_mutex_);
   stopping_ = true;

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "comms/base/clock.h"
 #include "comms/base/random.h"
+#include "federation/coordinator/checks.h"
 #include "federation/coordinator/connections.h"
 #include "federation/coordinator/core.h"
 #include "federation/coordinator/uploads.h"
@@ -83,6 +84,7 @@ class Coordinator {
   store::VectorStore& vectors() { return *parts_.vectors; }
   Connections& connections() { return connections_; }
   Uploads& uploads() { return uploads_; }
+  Checks& checks() { return checks_; }
   Watchers& watchers() { return watchers_; }
 
   static constexpr size_t kMaxQueued = 4096;
@@ -96,6 +98,8 @@ class Coordinator {
 
   explicit Coordinator(CoordinatorParts parts);
   absl::Status Fold();
+  absl::Status TakeUpSecrets();
+  void Forget(const ForgetSlot& slot);
   void Run();
   void Act(const Event& event);
   absl::StatusOr<uint64_t> Write(const store::Batch& batch);
@@ -112,6 +116,7 @@ class Coordinator {
   CoordinatorParts parts_;
   Connections connections_;
   Uploads uploads_;
+  Checks checks_;
   Watchers watchers_;
   std::mutex attach_mutex_;  // a stream's opening and end are posted in the order they happen
 

@@ -116,6 +116,7 @@ void Core::StepJob(JobState& job, const Event& event, int64_t now_ms, Effects& o
     void operator()(const EvaluationGivenUp& e) { job.GiveUpEvaluation(e.why, now_ms, out); }
     void operator()(const Restarted&) { job.Restarted(now_ms, out); }
     void operator()(const Heard& e) { job.Heard(e.site, now_ms); }
+    void operator()(const ResultGivenUp& e) { job.GiveUpResult(e, out); }
   };
   std::visit(Visitor{job, now_ms, out}, event);
 }
@@ -179,6 +180,16 @@ std::vector<Event> Core::Due(int64_t now_ms, Effects& out) {
     due.push_back(JobPlaced{placement.job, std::move(placement.sites)});
   }
   return due;
+}
+
+bool Core::NeedsSecrets(JobId job, SlotId slot) const {
+  const auto at = jobs_.find(job);
+  return at != jobs_.end() && at->second->NeedsSecrets(slot);
+}
+
+void Core::RestoreSecrets(JobId job, SlotId slot,
+                          const std::vector<secagg::RevealedSecret>& secrets) {
+  if (const auto at = jobs_.find(job); at != jobs_.end()) at->second->RestoreSecrets(slot, secrets);
 }
 
 void Core::Resume(Effects& out) const {

@@ -34,6 +34,10 @@ class Core {
   // What has run out of time by now_ms, and which queued jobs start: events to Step. Changes
   // nothing but what is said of jobs that wait, which is published when it is another than before.
   std::vector<Event> Due(int64_t now_ms, Effects& out);
+  // After a restart: what of a slot was kept beside the log (KeepSecrets). NeedsSecrets: whether
+  // anybody still does.
+  bool NeedsSecrets(JobId job, SlotId slot) const;
+  void RestoreSecrets(JobId job, SlotId slot, const std::vector<secagg::RevealedSecret>& secrets);
   // After a restart: the effects that are not messages, again.
   void Resume(Effects& out) const;
 

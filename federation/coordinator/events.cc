@@ -65,6 +65,9 @@ class Encoder {
   void operator()(const EvaluationGivenUp& e) { out_.U64(e.job.value()).Sized(e.why); }
   void operator()(const Restarted&) {}
   void operator()(const Heard& e) { out_.U32(e.site.value()); }
+  void operator()(const ResultGivenUp& e) {
+    out_.U64(e.job.value()).U32(e.round.value()).Sized(e.why);
+  }
 
   Bytes Take(uint32_t kind) && {
     ByteWriter whole;
@@ -154,6 +157,11 @@ class Decoder {
   }
   void operator()(Restarted&) {}
   void operator()(Heard& e) { e.site = Site(); }
+  void operator()(ResultGivenUp& e) {
+    e.job = Job();
+    e.round = RoundId(in_.U32());
+    e.why = in_.SizedText(kMaxText);
+  }
 
  private:
   JobId Job() { return JobId(in_.U64()); }
@@ -214,6 +222,23 @@ absl::StatusOr<TimedEvent> DecodeEvent(ByteView bytes) {
   return out;
 }
 
+Bytes EncodeSecret(const secagg::RevealedSecret& secret) {
+  ByteWriter out;
+  out.Reserve(33).U8(static_cast<uint8_t>(secret.kind)).Raw(secret.secret.span());
+  return std::move(out).Take();
+}
+
+absl::StatusOr<secagg::RevealedSecret> DecodeSecret(SiteId owner, ByteView bytes) {
+  const auto self = static_cast<uint8_t>(secagg::ShareKind::kSelf);
+  const auto mask_key = static_cast<uint8_t>(secagg::ShareKind::kMaskKey);
+  if (bytes.size() != 33 || (bytes[0] != self && bytes[0] != mask_key)) {
+    return absl::DataLossError(
+        absl::StrCat("what was kept of site ", owner.value(), "'s secret is none"));
+  }
+  return secagg::RevealedSecret{owner, static_cast<secagg::ShareKind>(bytes[0]),
+                                Secret32(bytes.last<32>())};
+}
+
 JobId JobOf(const Event& event) {
   struct Visitor {
     JobId operator()(const JobSubmitted& e) { return e.job; }
@@ -246,6 +271,7 @@ JobId JobOf(const Event& event) {
     JobId operator()(const EvaluationGivenUp& e) { return e.job; }
     JobId operator()(const Restarted&) { return JobId(0); }
     JobId operator()(const Heard&) { return JobId(0); }
+    JobId operator()(const ResultGivenUp& e) { return e.job; }
   };
   return std::visit(Visitor(), event);
 }

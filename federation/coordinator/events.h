@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <variant>
@@ -102,10 +103,17 @@ struct Restarted {};
 struct Heard {
   SiteId site;
 };
+// Sites that have not said what they think of a round's result are no longer waited for.
+struct ResultGivenUp {
+  JobId job;
+  RoundId round;
+  std::string why;
+};
 
-using Event = std::variant<JobSubmitted, JobPlaced, CancelRequested, PeerConnected, PeerGone,
-                           PeerSaid, UploadComplete, SumDone, SumFailed, AttemptFailed,
-                           MemberDropped, CohortWaitOver, EvaluationGivenUp, Restarted, Heard>;
+using Event =
+    std::variant<JobSubmitted, JobPlaced, CancelRequested, PeerConnected, PeerGone, PeerSaid,
+                 UploadComplete, SumDone, SumFailed, AttemptFailed, MemberDropped, CohortWaitOver,
+                 EvaluationGivenUp, Restarted, Heard, ResultGivenUp>;
 
 // False for what changes no decision but when time runs out: progress, signs of life.
 bool IsLogged(const Event& event);
@@ -121,6 +129,10 @@ struct TimedEvent {
 };
 absl::StatusOr<TimedEvent> DecodeEvent(ByteView bytes);
 uint32_t KindOf(const Event& event);  // from 1
+
+// A revealed secret as it is kept beside the log: u8 kind || secret. Wipe the bytes. DATA_LOSS.
+Bytes EncodeSecret(const secagg::RevealedSecret& secret);
+absl::StatusOr<secagg::RevealedSecret> DecodeSecret(SiteId owner, ByteView bytes);
 
 // ---- effects ----
 
@@ -141,7 +153,26 @@ struct CloseUploads {
   RoundId round;
   SlotId slot;
 };
-// Everything of the slot goes: staged vectors, revealed shares.
+// To be kept beside the log until the slot is forgotten: what its result has to say after a
+// restart.
+struct KeepSecrets {
+  JobId job;
+  SlotId slot;
+  std::vector<secagg::RevealedSecret> secrets;
+};
+// The sum is published: these sites may check its chunks, until the slot is forgotten.
+struct AllowChecks {
+  JobId job;
+  RoundId round;
+  SlotId slot;
+  // Whose vectors are in the sum, sorted, by the number of their group; 0 where the run is not
+  // split.
+  std::map<uint32_t, std::vector<SiteId>> survivors;
+  std::map<SiteId, uint32_t> askers;              // and their groups
+  std::vector<std::pair<uint32_t, Digest>> sums;  // of each group, in a split run
+  std::vector<uint32_t> chunk_bytes;
+};
+// Everything of the slot goes: staged vectors, revealed secrets.
 struct ForgetSlot {
   JobId job;
   RoundId round;
@@ -183,8 +214,8 @@ struct SaveJob {
   JobId job;
 };
 
-using Effect = std::variant<Send, AllowUpload, CloseUploads, ForgetSlot, StartSum, RemoveBlob,
-                            Publish, SaveJob>;
+using Effect = std::variant<Send, AllowUpload, CloseUploads, KeepSecrets, AllowChecks, ForgetSlot,
+                            StartSum, RemoveBlob, Publish, SaveJob>;
 
 // The effects of one step, in order.
 class Effects {

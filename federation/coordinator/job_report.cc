@@ -109,7 +109,7 @@ void JobState::Evaluated(const v1::Evaluation& evaluation, int64_t now_ms, Effec
     evaluating_.front().since_ms = std::max(evaluating_.front().since_ms, now_ms);
   if (!Retained().contains(model)) out.Add(RemoveBlob{model});
   PublishRound(round, out);
-  if (stage_ == Stage::kJudging && evaluating_.empty()) End(v1::COMPLETE, "", out);
+  Complete(out);
 }
 
 void JobState::GiveUpEvaluation(const std::string& why, int64_t now_ms, Effects& out) {
@@ -120,13 +120,17 @@ void JobState::GiveUpEvaluation(const std::string& why, int64_t now_ms, Effects&
   for (const Evaluating& evaluating : given_up) {
     if (!Retained().contains(evaluating.model)) out.Add(RemoveBlob{evaluating.model});
   }
-  if (stage_ == Stage::kJudging) End(v1::COMPLETE, "", out);
+  Complete(out);
 }
 
 std::set<Digest> JobState::Retained() const {
   std::set<Digest> retained = {first_model_, model_, previous_model_, sum_};
   retained.insert(group_sums_.begin(), group_sums_.end());
   for (const Evaluating& evaluating : evaluating_) retained.insert(evaluating.model);
+  for (const auto& [round, open] : results_) {
+    retained.insert(open.sum);
+    for (const auto& [group, sum] : open.checks.sums) retained.insert(sum);
+  }
   return retained;
 }
 

@@ -61,6 +61,14 @@ RoundPlan JobState::Plan(std::set<SiteId> live, uint32_t sites) const {
 }
 
 void JobState::TakeStep(SiteId site, const v1::SecAgg& step, int64_t now_ms, Effects& out) {
+  if (step.step() == v1::RESULT_CHECKED) {
+    if (absl::Status status = TakeChecked(site, step, out); !status.ok()) {
+      members_[site].refused = true;
+      Drop(site, absl::StrCat("RESULT_CHECKED refused: ", std::string(status.message())), now_ms,
+           out);
+    }
+    return;
+  }
   if (stage_ != Stage::kRunning) return;
   tally_.bytes_up += step.payload().size();
   const SlotId slot(step.slot());
@@ -270,17 +278,7 @@ void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
   model_ = event.outcome.next_model;
   sum_ = event.outcome.sum;
 
-  secagg::Result result;
-  result.round = event.round;
-  result.survivors = attempt_->survivors();
-  result.sum = sum_;
-  result.next_model = model_;
-  for (const auto& [site, member] : members_) {
-    if (member.accepted && !member.refused) {
-      out.SendStep(site, id_, event.slot, event.round, v1::RESULT, secagg::Encode(result));
-    }
-  }
-  out.Add(ForgetSlot{id_, event.round, event.slot});
+  PublishResult(event, now_ms, out);
   tally_.bytes_down += out.TakePayloadBytes();
   reports_.push_back(Close(event.outcome, now_ms));
   blob_round_.clear();
@@ -299,11 +297,9 @@ void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
     return Advance(now_ms, out);
   for (const auto& [slot, setup] : slots_) out.Add(ForgetSlot{id_, RoundId(0), slot});
   slots_.clear();
-  if (evaluating_.empty()) return End(v1::COMPLETE, "", out);
   stage_ = Stage::kJudging;
   judging_since_ms_ = now_ms;
-  reason_ = "waits for the last model's evaluation";
-  PublishStatus(out);
+  SettleResults(out);
 }
 
 }  // namespace atl::coordinator

@@ -52,9 +52,13 @@ std::set<SiteId> JobState::Live() const {
 
 std::vector<SiteId> JobState::Working() const {
   std::vector<SiteId> working;
-  if (stage_ != Stage::kOffered && stage_ != Stage::kRunning) return working;
+  if (stage_ == Stage::kQueued || Ended()) return working;
   for (const auto& [site, member] : members_) {
-    if (!member.refused) working.push_back(site);
+    const bool is_needed = stage_ != Stage::kJudging ||
+                           std::any_of(results_.begin(), results_.end(), [&](const auto& item) {
+                             return item.second.pending.contains(site);
+                           });
+    if (!member.refused && is_needed) working.push_back(site);
   }
   return working;
 }
@@ -189,8 +193,12 @@ void JobState::Connected(SiteId site, int64_t now_ms, Effects& out) {
   Member& member = at->second;
   member.connected = true;
   member.heard_ms = now_ms;
-  if (stage_ == Stage::kJudging) return;
+  if (stage_ == Stage::kJudging) {
+    const std::vector<SiteId> working = Working();
+    if (!std::binary_search(working.begin(), working.end(), site)) return;
+  }
   Offer(site, out);
+  SendOpenResults(site, out);
   // One that was dropped is back when it accepts again; one that was only away goes on where it
   // was.
   if (!member.live()) return;
@@ -221,6 +229,11 @@ void JobState::Restarted(int64_t now_ms, Effects& out) {
   if (waiting_since_ms_ >= 0) waiting_since_ms_ = now_ms + extra_ms;
   judging_since_ms_ = now_ms;
   if (attempt_) attempt_->Restarted(now_ms);
+  for (auto& [round, open] : results_) {
+    open.since_ms = now_ms + extra_ms;
+    open.complete = open.slot.value() == 0;
+    for (auto& [group, result] : open.results) result.secrets.clear();
+  }
   for (Evaluating& evaluating : evaluating_) evaluating.sent = false;
 }
 
@@ -264,6 +277,7 @@ void JobState::Drop(SiteId site, const std::string& why, int64_t now_ms, Effects
   for (auto& [slot, setup] : slots_) setup.Drop(site, now_ms, out);
   if (attempt_) attempt_->Drop(site, now_ms, out);
   BeginIfDecided(now_ms, out);
+  SettleResults(out);
   Advance(now_ms, out);
 }
 
@@ -298,6 +312,9 @@ void JobState::End(v1::JobStatus status, std::string reason, Effects& out) {
   attempt_.reset();
   for (const auto& [slot, setup] : slots_) out.Add(ForgetSlot{id_, RoundId(0), slot});
   slots_.clear();
+  for (const auto& [round, open] : results_) out.Add(ForgetSlot{id_, round, open.slot});
+  const auto closed = std::exchange(results_, {});
+  for (const auto& [round, open] : closed) RemoveSums(open, out);
   stage_ = Stage::kEnded;
   status_ = status;
   reason_ = std::move(reason);
@@ -324,7 +341,14 @@ void JobState::End(v1::JobStatus status, std::string reason, Effects& out) {
 std::vector<Event> JobState::Due(int64_t now_ms) const {
   std::vector<Event> due;
   if (stage_ == Stage::kQueued || Ended()) return due;
+  DueResults(now_ms, due);
   if (stage_ == Stage::kJudging) {
+    for (SiteId site : Working()) {
+      const Member& member = members_.at(site);
+      if (!member.connected && !member.dropped && now_ms - member.gone_ms >= GraceMs())
+        due.push_back(MemberDropped{id_, site, member.why});
+    }
+    if (evaluating_.empty()) return due;
     const int64_t since_ms = std::max(judging_since_ms_, evaluator_->since_ms);
     if (evaluator_->connected) {
       if (now_ms - std::max(since_ms, evaluator_->heard_ms) >= ProgressMs()) {
@@ -379,6 +403,7 @@ std::vector<Event> JobState::Due(int64_t now_ms) const {
 
 void JobState::Resume(Effects& out) const {
   if (attempt_) attempt_->Resume(out);
+  for (const auto& [round, open] : results_) out.Add(open.checks);
 }
 
 }  // namespace atl::coordinator

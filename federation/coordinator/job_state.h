@@ -1,7 +1,7 @@
 // One job: whom it was offered to, who takes part, its slots, its rounds, its evaluations, its end.
 //
-//   queued -> offered -> running -> judging (the last evaluation) -> complete
-//   and to failed or cancelled from anywhere before complete
+//   queued -> offered -> running -> judging (the last evaluation, the sites' last checks) ->
+//   complete and to failed or cancelled from anywhere before complete
 #pragma once
 
 #include <map>
@@ -63,12 +63,18 @@ class JobState {
   void Drop(SiteId site, const std::string& why, int64_t now_ms, Effects& out);
   void CohortWaitOver(int64_t now_ms, Effects& out);
   void GiveUpEvaluation(const std::string& why, int64_t now_ms, Effects& out);
+  void GiveUpResult(const ResultGivenUp& event, Effects& out);
   void EvaluatorConnected(int64_t now_ms, Effects& out);
   void Downloaded(const Digest& blob, uint64_t bytes);
+  // After a restart: what the log does not have of a published result. It changes what is sent, and
+  // no decision.
+  void RestoreSecrets(SlotId slot, const std::vector<secagg::RevealedSecret>& secrets);
+  bool NeedsSecrets(SlotId slot) const;
   // After a restart: the effects that are not messages, again.
   void Resume(Effects& out) const;
 
-  // What has run out of time by now_ms: MemberDropped, CohortWaitOver, EvaluationGivenUp. Pure.
+  // What has run out of time by now_ms: MemberDropped, CohortWaitOver, EvaluationGivenUp,
+  // ResultGivenUp. Pure.
   std::vector<Event> Due(int64_t now_ms) const;
 
   JobId id() const { return id_; }
@@ -114,6 +120,18 @@ class JobState {
     bool sent = false;
   };
 
+  // R5 of a round: its result is published, and not all sites have said that they need no more.
+  struct OpenResult {
+    SlotId slot;
+    std::map<uint32_t, secagg::Result> results;  // by number of the group
+    std::map<SiteId, uint32_t> group_of;         // of the sites that were asked
+    Digest sum{};
+    bool complete = false;  // not after a restart, until the secrets are restored
+    std::set<SiteId> pending;
+    int64_t since_ms = 0;
+    AllowChecks checks;
+  };
+
   // job_state.cc
   void Offer(SiteId site, Effects& out) const;
   void Decide(SiteId site, const v1::JobDecision& decision, int64_t now_ms, Effects& out);
@@ -146,6 +164,17 @@ class JobState {
   RoundPlan Plan(std::set<SiteId> live, uint32_t sites) const;
   secagg::Session SessionOf(SlotId slot) const;
   uint32_t CurrentRound() const { return rounds_completed_ + 1; }
+  // job_results.cc
+  void PublishResult(const SumDone& event, int64_t now_ms, Effects& out);
+  void SendResult(SiteId site, const OpenResult& open, Effects& out) const;
+  void SendOpenResults(SiteId site, Effects& out) const;
+  absl::Status TakeChecked(SiteId site, const v1::SecAgg& step, Effects& out);
+  // Closes the results that nobody is waited for any more, and the job if it was the last.
+  void SettleResults(Effects& out);
+  void CloseResult(RoundId round, Effects& out);
+  void RemoveSums(const OpenResult& closed, Effects& out) const;
+  void DueResults(int64_t now_ms, std::vector<Event>& due) const;
+  void Complete(Effects& out);  // if nothing is waited for
   // job_report.cc
   v1::RoundReport Close(const SumOutcome& outcome, int64_t now_ms);
   void AskEvaluation(uint32_t round, int64_t now_ms, Effects& out);
@@ -179,6 +208,7 @@ class JobState {
   std::map<SlotId, SlotSetup> slots_;
   uint32_t setups_failed_ = 0;  // in a row
   std::optional<RoundState> attempt_;
+  std::map<RoundId, OpenResult> results_;
   uint32_t rounds_completed_ = 0;
   Tally tally_;
   uint32_t threshold_ = 0;

@@ -285,7 +285,7 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
     case Phase::kUnmasking: {
       Charge("unmask", now_ms);
       survivors_ = slot_->u3();
-      TakeStreams();
+      TakeStreams(out);
       BeginSum(now_ms, out);
       break;
     }
@@ -295,21 +295,53 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
   return absl::OkStatus();
 }
 
-void RoundState::TakeStreams() {
+void RoundState::TakeStreams(Effects& out) {
   sums_.clear();
+  secrets_.clear();
+  KeepSecrets keep{plan_.job, plan_.slot, {}};
   for (uint32_t index = 0; index < slot_->group_count(); ++index) {
     if (slot_->IsOut(index)) continue;
     const secagg::CoordinatorSlot& group = slot_->group(index);
-    SumGroup sum{slot_->is_split() ? index + 1 : 0, group.u3(), {}};
+    SumGroup sum{NumberOf(index), group.u3(), {}};
     if (group.CanUnmask()) {
-      auto streams = group.StreamsToRemove();
-      // Not decided here: the log knows nothing of the shares, so it has to be told what they came
-      // to.
-      if (!streams.ok()) failure_ = std::string(streams.status().message());
-      sum.streams = std::move(streams).value_or(std::vector<secagg::MaskStream>());
+      if (absl::Status status = Reveal(group, sum, keep); !status.ok()) {
+        // Not decided here: the log knows nothing of the shares, so it has to be told what they
+        // came to.
+        failure_ = std::string(status.message());
+      }
     }
     sums_.push_back(std::move(sum));
   }
+  if (!keep.secrets.empty()) out.Add(std::move(keep));
+}
+
+absl::Status RoundState::Reveal(const secagg::CoordinatorSlot& group, SumGroup& sum,
+                                KeepSecrets& keep) {
+  ATOLL_ASSIGN_OR_RETURN(auto secrets, group.RevealSecrets());
+  ATOLL_ASSIGN_OR_RETURN(sum.streams, group.StreamsToRemove(secrets));
+  keep.secrets.insert(keep.secrets.end(), secrets.begin(), secrets.end());
+  secrets_[sum.number] = std::move(secrets);
+  return absl::OkStatus();
+}
+
+std::map<uint32_t, secagg::Result> RoundState::Results() const {
+  std::map<uint32_t, secagg::Result> results;
+  if (plain_) {
+    secagg::Result& result = results[0];
+    result.round = plan_.round;
+    for (SiteId site : survivors_) result.survivors.members.push_back(*plain_->commit_of(site));
+    return results;
+  }
+  for (uint32_t index = 0; index < slot_->group_count(); ++index) {
+    if (slot_->IsOut(index)) continue;
+    secagg::Result& result = results[NumberOf(index)];
+    result.round = plan_.round;
+    result.survivors = slot_->group(index).survivors();
+    result.signatures = slot_->group(index).request().signatures;
+    const auto secrets = secrets_.find(NumberOf(index));
+    if (secrets != secrets_.end()) result.secrets = secrets->second;
+  }
+  return results;
 }
 
 StartSum RoundState::Task() const {
@@ -344,6 +376,7 @@ void RoundState::Restarted(int64_t now_ms) {
   phase_since_ms_ = now_ms;
   answered_.clear();
   unread_answers_.clear();
+  secrets_.clear();
 }
 
 void RoundState::Summed(int64_t now_ms) {
@@ -357,6 +390,7 @@ void RoundState::Abort(std::string reason, Effects& out) {
   phase_ = Phase::kAborted;
   reason_ = std::move(reason);
   sums_.clear();
+  secrets_.clear();
   for (SiteId site : plan_.live) {
     Send send;
     send.to = site;

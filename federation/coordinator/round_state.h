@@ -73,8 +73,14 @@ class RoundState {
   std::set<SiteId> Asked() const { return plan_.live; }
   const std::vector<SiteId>& survivors() const { return survivors_; }
   uint32_t threshold() const { return slot_ ? slot_->threshold() : 0; }  // the groups' smallest
+  uint32_t group_count() const { return slot_ ? slot_->group_count() : 1; }
   // Groups in the sum; 0 where the run is not split.
   uint32_t groups() const { return slot_ && slot_->is_split() ? slot_->groups_left() : 0; }
+  // The group's number, as in its manifest: 0 where the run is not split.
+  uint32_t GroupNumberOf(SiteId site) const { return slot_ ? NumberOf(GroupOf(site)) : 0; }
+  // What the attempt has to say in R5 to each group that is not out, by its number: round, U3,
+  // signatures, secrets. After a restart that came after the sum the secrets are not known here.
+  std::map<uint32_t, secagg::Result> Results() const;
   // Milliseconds by phase: train, mask, upload, unmask, sum.
   const std::map<std::string, int64_t>& phase_ms() const { return phase_ms_; }
 
@@ -93,7 +99,9 @@ class RoundState {
   bool HasEnough() const;
   void CloseIfDone(int64_t now_ms, Effects& out);
   absl::Status Close(int64_t now_ms, Effects& out);
-  void TakeStreams();  // R4's outcome, by group
+  uint32_t NumberOf(uint32_t index) const { return slot_->is_split() ? index + 1 : 0; }
+  void TakeStreams(Effects& out);  // R4's outcome, by group
+  absl::Status Reveal(const secagg::CoordinatorSlot& group, SumGroup& sum, KeepSecrets& keep);
   void BeginSum(int64_t now_ms, Effects& out);
   StartSum Task() const;
   absl::Status TakeCommit(SiteId from, ByteView payload, int64_t now_ms, Effects& out);
@@ -111,6 +119,7 @@ class RoundState {
   std::map<uint32_t, Bytes> questions_;  // encoded, by group
   std::vector<SiteId> survivors_;
   std::vector<SumGroup> sums_;  // of the groups that are not out
+  std::map<uint32_t, std::vector<secagg::RevealedSecret>> secrets_;  // by number of the group
   std::map<std::string, int64_t> phase_ms_;
   std::string reason_;
 };

@@ -37,6 +37,12 @@ class Service final : public v1::Coordinator::Service {
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::VectorAck, v1::VectorChunk>* stream) override;
 
+  // PERMISSION_DENIED for who was not in the round, UNAUTHENTICATED (token), INVALID_ARGUMENT
+  // (chunks), FAILED_PRECONDITION before the round's result and when it is not kept any more,
+  // ABORTED (another call of this site is served).
+  grpc::Status CheckChunks(grpc::ServerContext* context, const v1::CheckRequest* request,
+                           grpc::ServerWriter<v1::CheckedChunk>* writer) override;
+
   grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitRequest* request,
                          v1::SubmitReply* reply) override;
   grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,
@@ -55,6 +61,8 @@ class Service final : public v1::Coordinator::Service {
   absl::Status Serve(Connection& connection, Stream& stream);
   absl::Status TakeBlob(grpc::ServerReader<v1::BlobUpload>& reader, Digest& root);
   absl::Status TakeVector(grpc::ServerReaderWriter<v1::VectorAck, v1::VectorChunk>& stream);
+  absl::Status SendChecked(const v1::CheckRequest& request,
+                           grpc::ServerWriter<v1::CheckedChunk>& writer);
   absl::Status SendBlob(const v1::DownloadRequest& request,
                         grpc::ServerWriter<v1::BlobChunk>& writer);
   absl::Status Watch(const grpc::ServerContext& context, const v1::WatchRequest& request,

@@ -101,7 +101,10 @@ std::string Describe(const secagg::UnmaskAnswer& answer) {
 }
 
 std::string Describe(const secagg::Result& result) {
-  return absl::StrCat("sum ", Short(result.sum), ", next model ", Short(result.next_model));
+  return absl::StrCat("sum ", Short(result.sum), ", next model ", Short(result.next_model),
+                      ", U3 = ", Set(secagg::IdsOf(result.survivors)), " with their commits, ",
+                      result.signatures.size(), " signatures of it, ", result.secrets.size(),
+                      " secrets of R4");
 }
 
 template <typename M>
@@ -145,6 +148,8 @@ std::string StepTitle(v1::Step step) {
       return "R4 answer";
     case v1::RESULT:
       return "R5 result";
+    case v1::RESULT_CHECKED:
+      return "R5 checked";
     case v1::REQUEST_GROUP_COMMIT:
       return "G1 commit?";
     case v1::GROUP_COMMIT:
@@ -194,6 +199,11 @@ std::string DescribeStep(v1::Step step, ByteView payload) {
       return DescribeAs<secagg::UnmaskAnswer>(payload);
     case v1::RESULT:
       return DescribeAs<secagg::Result>(payload);
+    case v1::RESULT_CHECKED: {
+      ByteReader reader(payload);
+      const uint32_t chunks = payload.empty() ? 0 : reader.U32();
+      return absl::StrCat(chunks, " chunks of the sum");
+    }
     default:
       return "";
   }

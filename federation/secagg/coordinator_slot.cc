@@ -103,6 +103,8 @@ const std::vector<SiteId>& CoordinatorSlot::u0() const { return impl_->u0; }
 const std::vector<SiteId>& CoordinatorSlot::u1() const { return impl_->u1; }
 const std::vector<SiteId>& CoordinatorSlot::u2() const { return impl_->u2; }
 const std::vector<SiteId>& CoordinatorSlot::u3() const { return impl_->u3; }
+const SurvivorSet& CoordinatorSlot::survivors() const { return impl_->survivors; }
+const UnmaskRequest& CoordinatorSlot::request() const { return impl_->request; }
 uint32_t CoordinatorSlot::threshold() const { return impl_->threshold; }
 const std::optional<Manifest>& CoordinatorSlot::manifest() const { return impl_->manifest; }
 

@@ -59,10 +59,14 @@ class CoordinatorSlot {
   // the holder.
   absl::Status AddAnswer(const UnmaskAnswer& answer);
   bool CanUnmask() const;  // t answers are there
+  // The secrets of U2 that the answers come to, each checked against its b_commit or mask_pk.
+  // ABORTED naming the dealer when one does not match.
+  absl::StatusOr<std::vector<RevealedSecret>> RevealSecrets() const;
   // The streams to add to the sum of y_i to be left with the sum of x_i: self masks of U3, pair
-  // masks of U2 without U3. Secrets are reconstructed and checked against mask_pk and b_commit.
-  // ABORTED naming the dealer when they do not match.
-  absl::StatusOr<std::vector<MaskStream>> StreamsToRemove() const;
+  // masks of U2 without U3.
+  absl::StatusOr<std::vector<MaskStream>> StreamsToRemove(
+      const std::vector<RevealedSecret>& secrets) const;
+  absl::StatusOr<std::vector<MaskStream>> StreamsToRemove() const;  // errors as RevealSecrets
 
   // The sets so far, sorted; empty before they are closed.
   const std::vector<SiteId>& u0() const;
@@ -88,6 +92,8 @@ class CoordinatorSlot {
   uint32_t threshold() const;  // t of U0; of a group from the beginning, else once U0 is closed
   const std::optional<Manifest>& manifest() const;
   const Commit* commit_of(SiteId id) const;  // null before R2
+  const SurvivorSet& survivors() const;      // U3 with its commits
+  const UnmaskRequest& request() const;      // the signatures of U3
 
  private:
   struct Impl;

@@ -1,6 +1,7 @@
 // R4 at the coordinator: secrets from shares, checked, and the key streams to take off the sum.
 #include "federation/secagg/coordinator_impl.h"
 #include "federation/secagg/mask_keys.h"
+#include "federation/secagg/reveal.h"
 #include "federation/secagg/shamir.h"
 
 namespace atl::secagg {
@@ -43,49 +44,41 @@ bool CoordinatorSlot::CanUnmask() const {
   return impl_->phase == Impl::Phase::kUnmask && impl_->answers.size() >= impl_->threshold;
 }
 
-absl::StatusOr<std::vector<MaskStream>> CoordinatorSlot::StreamsToRemove() const {
+absl::StatusOr<std::vector<RevealedSecret>> CoordinatorSlot::RevealSecrets() const {
   const Impl& s = *impl_;
   ATOLL_RETURN_IF_ERROR(s.Require(Impl::Phase::kUnmask, "unmask"));
   ATOLL_RETURN_IF_ERROR(s.Enough("answers to unmask", s.answers.size(), 0));
-  std::vector<MaskStream> streams;
+  std::vector<RevealedSecret> secrets;
+  secrets.reserve(s.u2.size());
   for (size_t i = 0; i < s.u2.size(); ++i) {
     const SiteId owner = s.u2[i];
-    const PreKeyRecord& record = s.records.at(owner);
     std::vector<ShamirShare> shares;
+    shares.reserve(s.threshold);
     for (auto it = s.answers.begin(); shares.size() < s.threshold; ++it) {
       shares.push_back(
           {static_cast<uint8_t>(1 + RankOf(s.u0, it->first)), it->second.items[i].share});
     }
     ATOLL_ASSIGN_OR_RETURN(const Secret32 secret, CombineShares(shares));
-    const bool alive = Contains(s.u3, owner);
-    const bool good = alive ? SelfCommitment(s.session, owner, secret) == record.b_commit
-                            : s.suite->AgreementKeyPair(secret).public_key == record.mask_key;
-    if (!good) {
+    const ShareKind kind = Contains(s.u3, owner) ? ShareKind::kSelf : ShareKind::kMaskKey;
+    secrets.push_back({owner, kind, secret});
+    if (!IsSecretOf(*s.suite, s.session, s.records.at(owner), secrets.back())) {
       return absl::AbortedError(absl::StrCat(
           "unmask: ", Name(owner), " dealt shares of another secret than it committed to"));
     }
-    if (alive) {
-      for (uint32_t g = 0; g < s.manifest->segments.size(); ++g) {
-        const uint32_t lane_bits = 8 * s.manifest->segments[g].lane_bytes();
-        streams.push_back({g, /*subtract=*/true,
-                           SelfStreamKey(*s.suite, secret, s.context, owner, g, lane_bits)});
-      }
-      continue;
-    }
-    // What each survivor put on for its pair with the dropped owner: plus when the owner's id is
-    // the higher.
-    for (SiteId survivor : s.u3) {
-      const PublicKey& key = s.records.at(survivor).mask_key;
-      ATOLL_ASSIGN_OR_RETURN(const Secret32 agreed, s.suite->Agree(secret, key));
-      for (uint32_t g = 0; g < s.manifest->segments.size(); ++g) {
-        const uint32_t lane_bits = 8 * s.manifest->segments[g].lane_bytes();
-        streams.push_back({g, /*subtract=*/owner > survivor,
-                           PairStreamKey(*s.suite, agreed, s.context, {owner, record.mask_key},
-                                         {survivor, key}, g, lane_bits)});
-      }
-    }
   }
-  return streams;
+  return secrets;
+}
+
+absl::StatusOr<std::vector<MaskStream>> CoordinatorSlot::StreamsToRemove(
+    const std::vector<RevealedSecret>& secrets) const {
+  const Impl& s = *impl_;
+  ATOLL_RETURN_IF_ERROR(s.Require(Impl::Phase::kUnmask, "unmask"));
+  return RevealedStreams(*s.suite, s.context, s.manifest->segments, s.pre_keys, s.u3, secrets);
+}
+
+absl::StatusOr<std::vector<MaskStream>> CoordinatorSlot::StreamsToRemove() const {
+  ATOLL_ASSIGN_OR_RETURN(const std::vector<RevealedSecret> secrets, RevealSecrets());
+  return StreamsToRemove(secrets);
 }
 
 }  // namespace atl::secagg

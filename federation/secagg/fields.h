@@ -15,6 +15,6 @@ SiteId GetId(ByteReader& reader);
 // As GetId, for members of a sorted list: fails unless over `last`, which it then sets.
 SiteId GetNextId(ByteReader& reader, SiteId& last);
 void PutDigests(ByteWriter& writer, const std::vector<Digest>& digests);
-std::vector<Digest> GetDigests(ByteReader& reader);
+std::vector<Digest> GetDigests(ByteReader& reader, uint32_t max);
 
 }  // namespace atl::secagg

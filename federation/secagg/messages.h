@@ -138,13 +138,28 @@ struct UnmaskAnswer {
   Signature signature{};    // "unmask" over ctx || items
 };
 
-// R5.
+// A secret that R4 revealed: b of a member of U3, mask_sk of one of U2 without U3.
+struct RevealedSecret {
+  SiteId owner;
+  ShareKind kind = ShareKind::kSelf;
+  Secret32 secret;
+};
+
+// R5. Without secure aggregation there are neither signatures nor secrets. Encoded it holds what
+// unmasks the sum, which the coordinator and the cohort know anyway: wipe it all the same.
 struct Result {
   RoundId round;
-  std::vector<SiteId> survivors;  // U3
+  uint32_t sites = 0;                         // whose vectors are in the sum, of all groups
+  SurvivorSet survivors;                      // U3 with its commits, of this site's group
+  std::vector<SurvivorSignature> signatures;  // at least t, sorted by id
+  std::vector<RevealedSecret> secrets;        // of U2, sorted by owner
+  // Merkle roots of the groups' packed sums: group g's at g - 1, zero for one that is not in the
+  // sum. Where the run is not split there is one, `sum`.
+  std::vector<Digest> group_sums;
   Digest sum{};         // Merkle root of the packed sum's chunks (segments as in the manifest)
   Digest next_model{};  // Merkle root of the next global model's chunks
 };
+inline constexpr uint32_t kMaxGroups = 1024;
 
 template <typename M>
 Bytes Encode(const M& message);

@@ -125,8 +125,9 @@ void PutMembers(ByteWriter& writer, const std::vector<Member>& members) {
 }
 
 template <typename Member>
-std::vector<Member> GetMembers(ByteReader& reader, uint64_t member_bytes) {
-  std::vector<Member> members(reader.Count(kMaxSites, member_bytes));
+std::vector<Member> GetMembers(ByteReader& reader, uint64_t member_bytes,
+                               uint32_t max = kMaxSites) {
+  std::vector<Member> members(reader.Count(max, member_bytes));
   SiteId last;
   for (Member& member : members) {
     member = Codec<Member>::Get(reader);
@@ -199,14 +200,35 @@ struct Codec<Result> {
   static constexpr Tag kTag = Tag::kResult;
   static constexpr std::string_view kName = "result";
   static void Put(ByteWriter& writer, const Result& m) {
-    writer.U32(m.round.value());
-    PutIds(writer, m.survivors);
+    writer.Reserve(128 + m.survivors.members.size() * 108 + m.signatures.size() * 68 +
+                   m.secrets.size() * 37 + m.group_sums.size() * 32);
+    writer.U32(m.round.value()).U32(m.sites);
+    PutMembers(writer, m.survivors.members);
+    PutMembers(writer, m.signatures);
+    writer.U32(static_cast<uint32_t>(m.secrets.size()));
+    for (const RevealedSecret& secret : m.secrets) {
+      writer.U32(secret.owner.value()).U8(static_cast<uint8_t>(secret.kind));
+      writer.Raw(secret.secret.span());
+    }
+    PutDigests(writer, m.group_sums);
     writer.Raw(m.sum).Raw(m.next_model);
   }
   static Result Get(ByteReader& reader) {
     Result m;
     m.round = RoundId(reader.U32());
-    m.survivors = GetIds(reader, kRosterSitesMax);
+    m.sites = reader.U32();
+    // Without secure aggregation there may be more than a slot holds.
+    m.survivors = {GetMembers<Commit>(reader, 4 + 8 + 32 + 64, kRosterSitesMax)};
+    m.signatures = GetMembers<SurvivorSignature>(reader, 4 + 64);
+    m.secrets.resize(reader.Count(kMaxSites, 4 + 1 + 32));
+    SiteId last;
+    for (RevealedSecret& secret : m.secrets) {
+      secret.owner = GetNextId(reader, last);
+      secret.kind = static_cast<ShareKind>(GetSmall(reader, 1, 2, "unknown kind of secret"));
+      const ByteView bytes = reader.Raw(32);
+      if (bytes.size() == 32) secret.secret = Secret32(bytes.first<32>());
+    }
+    m.group_sums = GetDigests(reader, kMaxGroups);
     m.sum = reader.Array<32>();
     m.next_model = reader.Array<32>();
     return m;

@@ -37,8 +37,8 @@ void PutDigests(ByteWriter& writer, const std::vector<Digest>& digests) {
   for (const Digest& digest : digests) writer.Raw(digest);
 }
 
-std::vector<Digest> GetDigests(ByteReader& reader) {
-  std::vector<Digest> digests(reader.Count(kMaxSites, 32));
+std::vector<Digest> GetDigests(ByteReader& reader, uint32_t max) {
+  std::vector<Digest> digests(reader.Count(max, 32));
   for (Digest& digest : digests) digest = reader.Array<32>();
   return digests;
 }
@@ -98,8 +98,8 @@ struct Codec<ShareBundle> {
   static ShareBundle Get(ByteReader& reader) {
     ShareBundle m;
     m.dealer = GetId(reader);
-    m.mask_share_hashes = GetDigests(reader);
-    m.b_share_hashes = GetDigests(reader);
+    m.mask_share_hashes = GetDigests(reader, kMaxSites);
+    m.b_share_hashes = GetDigests(reader, kMaxSites);
     m.signature = reader.Array<64>();
     m.envelopes.resize(reader.Count(kMaxSites, 8));
     for (Bytes& envelope : m.envelopes) envelope = reader.Sized(kEnvelopeBytes);
@@ -130,8 +130,8 @@ struct Codec<ShareDelivery> {
     SiteId last;
     for (ShareDelivery::Item& item : m.items) {
       item.dealer = GetNextId(reader, last);
-      item.mask_share_hashes = GetDigests(reader);
-      item.b_share_hashes = GetDigests(reader);
+      item.mask_share_hashes = GetDigests(reader, kMaxSites);
+      item.b_share_hashes = GetDigests(reader, kMaxSites);
       item.signature = reader.Array<64>();
       item.envelope = reader.Sized(kEnvelopeBytes);
       if (item.b_share_hashes.size() != item.mask_share_hashes.size()) {

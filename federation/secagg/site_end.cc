@@ -1,4 +1,5 @@
-// The end of a slot: nothing secret stays, in memory or in the journal.
+// The end of a slot: what its result is checked against; then nothing secret stays, in memory or in
+// the journal.
 #include "federation/secagg/site_impl.h"
 
 namespace atl::secagg {
@@ -13,6 +14,20 @@ SiteRecord Emptied(const SiteRecord& record, SlotState state) {
 }
 
 }  // namespace
+
+absl::StatusOr<SlotFacts> SiteSlot::Facts() const {
+  ATOLL_RETURN_IF_ERROR(impl_->Require(SlotState::kContext, "result"));
+  const SiteRecord& now = impl_->record;
+  return SlotFacts{.session = now.session,
+                   .self = now.id,
+                   .u0 = now.u0,
+                   .threshold = now.threshold,
+                   .cohort_min = EffectiveCohortMin(impl_->floors()),
+                   .manifest = *now.manifest,
+                   .cohort = now.cohort,
+                   .commit = now.commit,
+                   .survivors = now.survivors};
+}
 
 absl::Status SiteSlot::Erase() {
   const SiteRecord& now = impl_->record;

@@ -141,9 +141,9 @@ absl::Status SiteSlot::Impl::CheckManifest(const Manifest& manifest,
       return Bad(absl::StrCat("U1: this site holds no shares of ", Name(id)));
     }
   }
-  return CheckManifestBasics(floors(), record.id, manifest, expected,
-                             record.scope.total > 0 ? record.scope.total
-                                                    : static_cast<uint32_t>(u0.size()));
+  return CheckManifestBasics(
+      floors(), record.id, manifest, expected,
+      record.scope.total > 0 ? record.scope.total : static_cast<uint32_t>(u0.size()));
 }
 
 absl::Status SiteSlot::CheckManifest(const Manifest& manifest,

@@ -74,6 +74,19 @@ struct ContextStreams {
   std::vector<MaskStream> streams;
 };
 
+// What a site knows of a slot and checks R5 against; nothing secret.
+struct SlotFacts {
+  Session session;
+  SiteId self;
+  PreKeySet u0;
+  uint32_t threshold = 0;
+  uint32_t cohort_min = 0;  // m
+  Manifest manifest;
+  std::vector<SiteId> cohort;     // U2
+  std::optional<Commit> commit;   // this site's
+  std::vector<SiteId> survivors;  // U3 that it signed; empty: none
+};
+
 // What the site itself knows and the manifest must say.
 struct ManifestExpectation {
   Digest model{};  // the last R5's next model, or the pinned first one
@@ -120,8 +133,10 @@ class SiteSlot {
   absl::StatusOr<Commit> SignCommit(uint64_t bytes, const Digest& root);   // R2
   absl::StatusOr<SurvivorSignature> SignSurvivors(const SurvivorSet& u3);  // R3
   absl::StatusOr<UnmaskAnswer> Unmask(const UnmaskRequest& request);       // R4
-  absl::Status Erase();                                                    // after R5
-  absl::Status Burn();  // the attempt was aborted
+  // R5 is checked against these (check_result.h). FAILED_PRECONDITION before U2 and after the end.
+  absl::StatusOr<SlotFacts> Facts() const;
+  absl::Status Erase();  // after R5
+  absl::Status Burn();   // the attempt was aborted
 
   SlotState state() const;
   SlotId slot() const;

@@ -97,6 +97,7 @@ absl::Status Agent::Open() {
   services_.socket_folder = sockets_->path();
   services_.cpus = options_.cpus;
   services_.relaunch_limit = options_.relaunch_limit;
+  services_.spot_check_chunks = options_.spot_check_chunks;
   services_.trainer_start_timeout_ms = options_.trainer_start_timeout_s * 1000;
   return absl::OkStatus();
 }

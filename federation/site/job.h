@@ -36,6 +36,7 @@ struct Services {
   std::filesystem::path trainer, socket_folder, jobs_folder, log_folder;
   double cpus = 1;
   int relaunch_limit = 3;
+  uint32_t spot_check_chunks = 8;
   int trainer_start_timeout_ms = 60'000;
 };
 

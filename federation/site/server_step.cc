@@ -16,7 +16,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 absl::StatusOr<double> WeightOf(const ServerStep& step, const store::BlobReader& sum) {
-  const uint32_t survivors = static_cast<uint32_t>(step.result.survivors.size());
+  const uint32_t survivors = step.result.sites;
   if (step.manifest.weight_rule == secagg::WeightRule::kUniform) return survivors;
   // The metrics are the first segment and fit in one chunk.
   ATOLL_ASSIGN_OR_RETURN(const Bytes packed, sum.ReadChunk(0));

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 using recipes::YamlNode;
 
 constexpr uint64_t kMaxSiteFileBytes = 1 << 20;
+constexpr int64_t kSpotCheckChunksMax = 1 << 16;
 
 // Reads one value into the options; what it must be when it is not.
 using Read = std::function<std::string(const YamlNode&, SiteOptions&)>;
@@ -109,6 +110,9 @@ std::vector<Key> Keys(const fs::path& folder) {
       {"trainer_start_timeout_s",
        Integer<int>(
            [](SiteOptions & o) -> auto& { return o.trainer_start_timeout_s; }, 1, 86'400)},
+      {"spot_check_chunks",
+       Integer<uint32_t>(
+           [](SiteOptions & o) -> auto& { return o.spot_check_chunks; }, 0, kSpotCheckChunksMax)},
       {"floors.cohort_min",
        Integer<uint32_t>(
            [](SiteOptions & o) -> auto& { return o.floors.cohort_min; }, 1, secagg::kMaxSites)},

@@ -29,6 +29,7 @@ absl::StatusOr<std::unique_ptr<SiteJob>> SiteJob::Create(Offer offer, const Serv
 void SiteJob::Start() {
   progress_.Report(offer_.round.value(), "launch");
   trainer_->Start();
+  ResumeCheck();
   if (!restored_) return;
   const secagg::Manifest manifest = *std::exchange(restored_, std::nullopt);
   if (absl::Status status = BeginAttempt(manifest); !status.ok()) Fail(ToString(status));
@@ -47,7 +48,7 @@ SiteJob::SiteJob(Offer offer, const Services& services)
 
 SiteJob::~SiteJob() {
   *alive_ = false;
-  for (const auto& task : {fetching_, uploading_, stepping_}) {
+  for (const auto& task : {fetching_, uploading_, stepping_, checking_}) {
     if (task) task->Cancel();
   }
   services_.queue->Wake();
@@ -71,6 +72,7 @@ absl::Status SiteJob::Restore() {
         absl::StrCat("job ", offer_.job.value(), ": its first model was ", Hex(run_.first_model),
                      ", now it is ", Hex(offer_.first_model)));
   }
+  ATOLL_RETURN_IF_ERROR(RestoreCheck());
   const absl::StatusOr<Bytes> saved = services_.store->GetSetting(ManifestKey(offer_.run));
   if (!saved.ok() || saved->empty()) return absl::OkStatus();
   ATOLL_ASSIGN_OR_RETURN(const secagg::Manifest manifest, secagg::Decode<secagg::Manifest>(*saved));
@@ -256,6 +258,7 @@ void SiteJob::OnRoundAborted(const v1::RoundAborted& message) {
     DropAttempt();
     progress_.Report(message.round(), "wait");
   }
+  if (check_ && check_->slot == slot) return;  // it was not aborted: it has a result
   if (absl::Status status = slots_->Burn(slot); !status.ok()) Fail(ToString(status));
 }
 
@@ -276,7 +279,9 @@ void SiteJob::Fail(const std::string& reason) {
   spdlog::error("job {} is over at this site: {}", offer_.job.value(), failure_);
   SendFailure();
   DropAttempt();
-  if (absl::Status status = slots_->BurnAll(); !status.ok()) spdlog::error(ToString(status));
+  absl::Status status = EndCheck();
+  status.Update(slots_->BurnAll());
+  if (!status.ok()) spdlog::error(ToString(status));
 }
 
 void SiteJob::SendFailure() {
@@ -297,7 +302,7 @@ void SiteJob::Stop(int grace_ms) {
   if (trainer_) trainer_->Stop(grace_ms);
   trainer_.reset();
   trainer_state_ = TrainerState::kAway;
-  for (const auto& task : {fetching_, uploading_, stepping_}) {
+  for (const auto& task : {fetching_, uploading_, stepping_, checking_}) {
     if (task) task->Cancel();
   }
 }
@@ -311,6 +316,11 @@ void SiteJob::Forget() {
   const auto log_error = [](const absl::Status& status) {
     if (!status.ok()) spdlog::error(ToString(status));
   };
+  if (check_) {
+    spdlog::warn("job {}: it was ended before the sum of round {} was checked here",
+                 offer_.job.value(), check_->round.value());
+  }
+  log_error(EndCheck());
   log_error(slots_->BurnAll());
   if (slots_->split() != nullptr) log_error(slots_->split()->Forget());
   log_error(services_.vectors->RemoveJob(offer_.job));

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "federation/secagg/messages.h"
+#include "federation/secagg/spot_check.h"
 #include "federation/site/job.h"
 #include "federation/site/slot_book.h"
 #include "federation/site/worker.h"
@@ -36,6 +37,10 @@ struct Attempt {
 // the update for the next attempt at the same round from the same model; after a Release the round
 // is trained anew, as it is when the trainer was lost. A trainer that is busy with a round that is
 // over is left to finish, since it cannot be interrupted without losing it.
+//
+// A result is checked twice: the site takes the server's step from the published sum itself, and
+// looks at some of the sum's chunks again (SpotCheck), while the next round trains. Until then it
+// releases no further update, keeps the slot, and goes on with the check after a restart.
 //
 // A refusal (a manifest against the recipe or the floors, a signature that does not verify, a wrong
 // result) ends the job at this site: SiteFailure says why, slots are burnt, the trainer is stopped.
@@ -70,8 +75,6 @@ class SiteJob : public Job, private TrainerEvents {
   absl::Status OnManifest(const v1::SecAgg& message);
   absl::Status OnCohort(const v1::SecAgg& message);
   absl::Status OnSurvivors(const v1::SecAgg& message);
-  absl::Status OnResult(const v1::SecAgg& message);
-  bool AgreesWith(const std::vector<SiteId>& survivors) const;  // a result's, with those signed
   void SendStep(SlotId slot, v1::Step step, Bytes payload);
   void Fail(const std::string& reason);
   void SendFailure();
@@ -97,8 +100,17 @@ class SiteJob : public Job, private TrainerEvents {
   void OnUploaded(SlotId slot, RoundId round, const absl::Status& status);
   store::VectorId VectorIdOf(const Attempt& attempt) const;
 
-  // The result.
-  void OnStepTaken(const secagg::Result& result, SlotId slot, const absl::Status& status);
+  // The result (site_job_result.cc).
+  struct Outcome;
+  absl::StatusOr<std::optional<secagg::ResultClaim>> CheckedClaim(const Outcome& outcome) const;
+  absl::Status OnResult(const v1::SecAgg& message);
+  void OnStepTaken(const std::shared_ptr<Outcome>& outcome, const absl::Status& status);
+  absl::Status RestoreCheck();
+  void ResumeCheck();
+  void StartCheck(const std::shared_ptr<Outcome>& outcome);
+  void OnChecked(uint32_t chunks, const absl::Status& status);
+  absl::Status EndCheck();
+  void SendChecked(SlotId slot, RoundId round, uint32_t chunks);
 
   // TrainerEvents.
   void OnTrainerReady(const sitelink::Hello& hello) override;
@@ -120,8 +132,16 @@ class SiteJob : public Job, private TrainerEvents {
   std::optional<Attempt> attempt_;
   std::optional<secagg::Manifest> restored_;  // of an earlier life's attempt, until Start
   std::optional<Digest> next_model_;          // that the running step makes
-  std::optional<v1::SecAgg> held_manifest_;   // came while a result was worked on
-  std::shared_ptr<Cancellation> fetching_, uploading_, stepping_;  // null: not running
+  // The result whose sum is being checked, also over a restart: the next update waits for it.
+  struct Check {
+    SlotId slot;
+    RoundId round;
+    Digest sum{};
+  };
+  std::optional<Check> check_;
+  std::shared_ptr<Outcome> restored_check_;  // until Start
+  std::optional<v1::SecAgg> held_manifest_;  // came while a result was worked on
+  std::shared_ptr<Cancellation> fetching_, uploading_, stepping_, checking_;  // null: not running
 
   TrainerState trainer_state_ = TrainerState::kAway;
   RoundId trained_round_;  // that it trains or has trained, from trained_model_

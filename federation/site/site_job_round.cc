@@ -1,4 +1,4 @@
-// A round at a site: model, training, masking, commit, upload, result.
+// A round at a site: model, training, masking, commit, upload.
 #include <utility>
 
 #include "comms/base/crypto/sha256.h"
@@ -97,6 +97,8 @@ absl::Status SiteJob::TryAdvance() {
       break;
   }
   if (trained_round_ != manifest.round || trained_model_ != manifest.model) return Train();
+  // Nothing more is given to a coordinator before the last sum has stood its check.
+  if (check_) return absl::OkStatus();
   if (!manifest.masked) return Release();
   if (WantsMasksAhead() && !attempt.prepared) {  // an update that an earlier attempt has left
     ATOLL_ASSIGN_OR_RETURN(const sitelink::Prepare prepare, MasksAhead());
@@ -285,81 +287,6 @@ void SiteJob::OnUploaded(SlotId slot, RoundId round, const absl::Status& status)
                  round.value(), ToString(status));
   }
   progress_.Report(round.value(), "wait");
-}
-
-// Of a group that went out after it had signed, none is in the result.
-bool SiteJob::AgreesWith(const std::vector<SiteId>& survivors) const {
-  if (attempt_->manifest.group == 0) return *attempt_->survivors == survivors;
-  std::vector<SiteId> of_group;
-  for (SiteId id : attempt_->manifest.members) {
-    if (secagg::Contains(survivors, id)) of_group.push_back(id);
-  }
-  return of_group.empty() || of_group == *attempt_->survivors;
-}
-
-absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
-  ATOLL_ASSIGN_OR_RETURN(const auto result,
-                         secagg::Decode<secagg::Result>(AsBytes(message.payload())));
-  if (stepping_ || result.round < run_.round) return absl::OkStatus();  // a repeat
-  if (!attempt_ || attempt_->manifest.round != result.round ||
-      attempt_->manifest.slot.value() != message.slot()) {
-    return absl::NotFoundError("this site did not take part in that round");
-  }
-  const Attempt& attempt = *attempt_;
-  if (attempt.survivors && !AgreesWith(result.survivors)) {
-    return absl::InvalidArgumentError("result: its survivors are not those that this site signed");
-  }
-  if (!services_.blobs->Has(attempt.manifest.model)) {
-    return absl::NotFoundError("the round's model has not arrived here");
-  }
-  if (uploading_) uploading_->Cancel();
-  ServerStep step{attempt.manifest, result, offer_.recipe.federation.server_lr};
-  const Download sum{result.sum, PackedChunkBytes(attempt.manifest.segments)};
-  next_model_ = result.next_model;
-  stepping_ = worker_->Start([this, step, sum](Cancellation& cancellation) {
-    absl::Status status = DownloadBlob(services_.channel, sum, *services_.blobs, cancellation);
-    if (status.ok()) status = TakeServerStep(step, *services_.blobs, cancellation);
-    status.Update(services_.blobs->Remove(sum.root));
-    Post(cancellation, [this, result = step.result, slot = step.manifest.slot, status] {
-      OnStepTaken(result, slot, status);
-    });
-  });
-  return absl::OkStatus();
-}
-
-void SiteJob::OnStepTaken(const secagg::Result& result, SlotId slot, const absl::Status& status) {
-  stepping_ = nullptr;
-  next_model_.reset();
-  const bool missed = absl::IsNotFound(status);  // the sum is gone: this round's check is lost
-  if (!status.ok() && !missed) {
-    return Fail(absl::StrCat("round ", result.round.value(), ": ", ToString(status)));
-  }
-  const Digest old = run_.model;
-  absl::Status saved;
-  if (missed) {
-    spdlog::warn("job {}: the sum of round {} is not to be had any more", offer_.job.value(),
-                 result.round.value());
-  } else {
-    run_.round = RoundId(result.round.value() + 1);
-    run_.model = result.next_model;
-    saved = services_.store->SaveRun(run_);
-    spdlog::info("job {}: round {} is over, {} sites; the next model is {}", offer_.job.value(),
-                 result.round.value(), result.survivors.size(), Hex(result.next_model));
-  }
-  saved.Update(slots_->Erase(slot));
-  if (attempt_ && attempt_->manifest.round == result.round) {
-    const Digest base = attempt_->manifest.model;
-    attempt_.reset();
-    if (base != run_.model && base != old) saved.Update(services_.blobs->Remove(base));
-  }
-  saved.Update(services_.vectors->RemoveRound(offer_.job, result.round));
-  if (old != run_.model) saved.Update(services_.blobs->Remove(old));
-  if (!saved.ok()) return Fail(ToString(saved));
-  progress_.Report(result.round.value(), "wait");
-  if (held_manifest_) {
-    const v1::SecAgg manifest = *std::exchange(held_manifest_, std::nullopt);
-    OnSecAgg(manifest);
-  }
 }
 
 void SiteJob::OnTrainerReady(const sitelink::Hello& hello) {

@@ -29,6 +29,7 @@ struct SiteOptions {
   double memory_gb = 0;              // likewise
   secagg::SiteFloors floors;         // what this site demands, whatever the coordinator says
   LogOptions log;                    // `program` may be empty
+  uint32_t spot_check_chunks = 8;    // of each sum, at random; 0: none
   int relaunch_limit = 3;            // times a failed trainer is started again, a job
   int trainer_start_timeout_s = 60;  // from its launch to its first word
   pid_t parent = 0;  // end with this process (it must be the one that started us); 0: with none
@@ -36,12 +37,11 @@ struct SiteOptions {
 
 // Overwrites in `options` what the site's YAML file names; flags come after it. Keys: coordinator,
 // data_folder, log_folder, identity, roster, operator_key, site_id, role (site, evaluator),
-// trainer, cpus, memory, log {level, json, file}, relaunch_limit, trainer_start_timeout_s, floors
-// {cohort_min, allow_two_of_three, allow_two_sites, allow_plain, weight_max, clip_norm_l2_max,
-// corrupt_sites_max}.
-// INVALID_ARGUMENT with one line "file:line: key: ..." for each unknown key, wrong type and value
-// out of bounds; NOT_FOUND, PERMISSION_DENIED for the file. Relative paths in it are relative to
-// it.
+// trainer, cpus, memory, log {level, json, file}, relaunch_limit, trainer_start_timeout_s,
+// spot_check_chunks, floors {cohort_min, allow_two_of_three, allow_two_sites, allow_plain,
+// weight_max, clip_norm_l2_max, corrupt_sites_max}. INVALID_ARGUMENT with one line "file:line: key:
+// ..." for each unknown key, wrong type and value out of bounds; NOT_FOUND, PERMISSION_DENIED for
+// the file. Relative paths in it are relative to it.
 absl::Status LoadSiteFile(const std::filesystem::path& path, SiteOptions& options);
 
 // Dials the coordinator and serves until SIGTERM, SIGINT or SIGHUP (exit code 0), or until it

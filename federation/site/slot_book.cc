@@ -129,6 +129,16 @@ absl::Status SlotBook::BurnAll() {
   return absl::OkStatus();
 }
 
+absl::Status SlotBook::EraseOver(RoundId round, SlotId kept) {
+  std::vector<SlotId> over;
+  for (const auto& [id, slot] : slots_) {
+    const absl::StatusOr<secagg::SlotFacts> facts = slot.Facts();
+    if (facts.ok() && facts->manifest.round < round && id != kept) over.push_back(id);
+  }
+  for (SlotId id : over) ATOLL_RETURN_IF_ERROR(Erase(id));
+  return absl::OkStatus();
+}
+
 secagg::Session SlotBook::SessionOf(SlotId slot) const {
   secagg::Session session;
   session.roster = identity_.roster.digest();

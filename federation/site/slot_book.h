@@ -39,6 +39,8 @@ class SlotBook {
   absl::Status Erase(SlotId slot);
   absl::Status Burn(SlotId slot);
   absl::Status BurnAll();
+  // Erases what has reached U2 in rounds before `round`, but for `kept`.
+  absl::Status EraseOver(RoundId round, SlotId kept);
 
   secagg::Session SessionOf(SlotId slot) const;
   secagg::SiteSplit* split() { return split_ ? &*split_ : nullptr; }  // null: not a grouped run

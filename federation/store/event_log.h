@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -36,7 +37,7 @@ struct Record {
   Bytes value;
 };
 
-// A secret that sites revealed in R4, kept apart from the log until the slot is erased. One a (job,
+// A site's secret that R4 revealed, kept apart from the log until the slot is erased. One a (job,
 // slot, site).
 struct RevealedSecret {
   JobId job;
@@ -100,6 +101,8 @@ class EventLog {
 
   virtual absl::StatusOr<std::vector<RevealedSecret>> Secrets(
       JobId job, SlotId slot) = 0;  // by site, ascending
+  // The slots that have any, ascending.
+  virtual absl::StatusOr<std::vector<std::pair<JobId, SlotId>>> SlotsWithSecrets() = 0;
   // Overwrites the slot's secrets with zeros in the database and empties its write-ahead log. What
   // a file system or a disk keeps of freed blocks is out of reach. OK also when there are none.
   virtual absl::Status EraseSecrets(JobId job, SlotId slot) = 0;

@@ -96,6 +96,16 @@ absl::StatusOr<std::vector<RevealedSecret>> MemoryEventLog::Secrets(JobId job, S
   return secrets;
 }
 
+absl::StatusOr<std::vector<std::pair<JobId, SlotId>>> MemoryEventLog::SlotsWithSecrets() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::pair<JobId, SlotId>> slots;
+  for (const auto& [key, value] : secrets_) {
+    const std::pair slot(std::get<0>(key), std::get<1>(key));
+    if (slots.empty() || slots.back() != slot) slots.push_back(slot);
+  }
+  return slots;
+}
+
 absl::Status MemoryEventLog::EraseSecrets(JobId job, SlotId slot) {
   std::lock_guard lock(mutex_);
   ATOLL_RETURN_IF_ERROR(failure_);

@@ -23,6 +23,7 @@ class MemoryEventLog : public EventLog {
   absl::StatusOr<Bytes> Get(Table table, uint64_t id) override;
   absl::StatusOr<std::vector<Record>> List(Table table) override;
   absl::StatusOr<std::vector<RevealedSecret>> Secrets(JobId job, SlotId slot) override;
+  absl::StatusOr<std::vector<std::pair<JobId, SlotId>>> SlotsWithSecrets() override;
   absl::Status EraseSecrets(JobId job, SlotId slot) override;
 
  private:

@@ -149,6 +149,21 @@ class SqliteEventLog : public EventLog {
     return secrets;
   }
 
+  absl::StatusOr<std::vector<std::pair<JobId, SlotId>>> SlotsWithSecrets() override {
+    std::lock_guard lock(mutex_);
+    std::vector<std::pair<JobId, SlotId>> slots;
+    ATOLL_RETURN_IF_ERROR(database_->Run([&]() -> absl::Status {
+      SQLite::Statement query =
+          database_->Prepare("SELECT DISTINCT job, slot FROM secrets ORDER BY job, slot");
+      while (query.executeStep()) {
+        slots.emplace_back(JobId(static_cast<uint64_t>(query.getColumn(0).getInt64())),
+                           SlotId(static_cast<uint64_t>(query.getColumn(1).getInt64())));
+      }
+      return absl::OkStatus();
+    }));
+    return slots;
+  }
+
   absl::Status EraseSecrets(JobId job, SlotId slot) override {
     ATOLL_RETURN_IF_ERROR(CheckId(job.value(), "job"));
     ATOLL_RETURN_IF_ERROR(CheckId(slot.value(), "slot"));

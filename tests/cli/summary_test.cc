@@ -23,6 +23,7 @@ v1::RoundReport Round(uint32_t number) {
   round.set_attempts(2);
   round.set_mask_hidden_s(1.5);
   round.set_mask_paid_s(0.25);
+  round.set_spot_checked(12);
   auto* phase = round.add_phases();
   phase->set_phase("train");
   phase->set_seconds(1.25);
@@ -68,7 +69,7 @@ TEST(SummaryJsonTest, HasEveryField) {
           R"({"round": 2, "participants": [1, 2, 4], "dropped": [3], "accuracy": 0.75, "loss": 0.5,
                             "examples": 3000, "seconds": 2.5, "phases_s": {"train": 1.25}, "bytes_up": 1000,
                             "bytes_down": 2500, "attempts": 2, "saturated": 0, "mask_hidden_s": 1.5,
-                            "mask_paid_s": 0.25})"));
+                            "mask_paid_s": 0.25, "spot_checked": 12})"));
   EXPECT_EQ(json["sites"], Json::parse(R"([{"id": 1, "name": "alpha", "dropped": false},
                                            {"id": 2, "name": "beta", "dropped": false},
                                            {"id": 3, "name": "gamma", "dropped": true},

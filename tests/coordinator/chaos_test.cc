@@ -106,7 +106,12 @@ TEST(Chaos, TheCoordinatorIsKilledAtAnyEvent) {
     EXPECT_EQ(report.rounds_completed(), 3u);
     EXPECT_THAT(simulation.wrong_sums(), IsEmpty());
     EXPECT_THAT(report.dropped(), IsEmpty());
-    for (const v1::RoundReport& round : report.round_reports()) EXPECT_EQ(round.attempts(), 1u);
+    EXPECT_EQ(simulation.kept_slots(), 0u);
+    EXPECT_EQ(simulation.staged(), 0u);
+    for (const v1::RoundReport& round : report.round_reports()) {
+      EXPECT_EQ(round.attempts(), 1u);
+      EXPECT_EQ(round.spot_checked(), 4u);
+    }
   }
 }
 

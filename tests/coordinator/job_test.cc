@@ -52,6 +52,11 @@ TEST(Job, RunsAllRoundsWithExactSums) {
     EXPECT_EQ(report.threshold(), masked ? 3u : 0u);
     EXPECT_EQ(simulation.sent().at("RESULT"), 12);
     EXPECT_EQ(simulation.sent().at("ended"), 4);
+    for (const v1::RoundReport& round : report.round_reports()) {
+      EXPECT_EQ(round.spot_checked(), 4u);
+    }
+    EXPECT_EQ(simulation.kept_slots(), 0u);
+    EXPECT_EQ(simulation.staged(), 0u);
     EXPECT_EQ(simulation.sent().contains("READY"), false);
     EXPECT_EQ(simulation.sent().contains("COHORT"), masked);
   }
@@ -387,6 +392,142 @@ TEST(Job, AFailedSumFailsTheJob) {
   EXPECT_EQ(simulation.report().status(), v1::FAILED);
   EXPECT_EQ(simulation.report().reason(),
             "the sum of round 1 could not be made: no space left on device");
+}
+
+// The next round begins at once; what the last one is checked against stays.
+TEST(Job, AResultIsKeptUntilEverySiteHasCheckedIt) {
+  Simulation simulation({.sites = 4});
+  bool silent = true;
+  simulation.director = [&](SiteId site, const v1::CoordinatorMessage& message) {
+    return silent && site == SiteId(2) && IsStep(message, v1::RESULT, 1) ? Fate::kIgnore
+                                                                         : Fate::kAnswer;
+  };
+  simulation.ConnectAll();
+  simulation.Submit();
+  simulation.Run([&] {
+    return simulation.sent().contains("MANIFEST") && simulation.report().rounds_completed() == 2;
+  });
+  EXPECT_EQ(simulation.report().status(), v1::RUNNING);
+  EXPECT_GE(simulation.kept_slots(), 1u);
+  EXPECT_GE(simulation.staged(), 4u);
+  EXPECT_EQ(simulation.report().round_reports(0).spot_checked(), 3u);
+  // It is told again when it comes back.
+  silent = false;
+  simulation.Kill(SiteId(2));
+  simulation.Run([&] { return !simulation.core().Report(JobId(1)).ok(); }, 1'000);
+  simulation.Connect(SiteId(2));
+  simulation.Run();
+  EXPECT_EQ(simulation.report().status(), v1::COMPLETE);
+  EXPECT_EQ(simulation.report().round_reports(0).spot_checked(), 4u);
+  EXPECT_EQ(simulation.kept_slots(), 0u);
+  EXPECT_EQ(simulation.staged(), 0u);
+  EXPECT_THAT(simulation.wrong_sums(), IsEmpty());
+}
+
+TEST(Job, IsCompleteOnlyWhenTheLastResultWasChecked) {
+  Simulation simulation({.sites = 3, .rounds = 1});
+  bool told = false;
+  simulation.director = [&](SiteId site, const v1::CoordinatorMessage& message) {
+    if (site != SiteId(2) || !IsStep(message, v1::RESULT, 1)) return Fate::kAnswer;
+    told = true;
+    return Fate::kIgnore;
+  };
+  simulation.ConnectAll();
+  simulation.Submit();
+  simulation.Run([&] { return told; });
+  simulation.Run(nullptr, 10'000);
+  EXPECT_EQ(simulation.report().status(), v1::RUNNING);
+  EXPECT_EQ(simulation.report().reason(), "waits for the sites' checks of the last sum");
+  EXPECT_FALSE(simulation.sent().contains("ended"));
+  // Its sites are still its own.
+  JobSubmitted second;
+  second.job = JobId(2);
+  second.recipe_yaml =
+      "name: x\nrun: y\nresources: {cpus: 4, memory: 1}\nparameters: {site: {count: 3}}\n";
+  second.parameters = 3;
+  simulation.Post(second);
+  simulation.Run(nullptr, 1'000);
+  EXPECT_EQ(simulation.core().Report(JobId(2))->status(), v1::QUEUED);
+  // The wait is bounded.
+  simulation.Run();
+  EXPECT_EQ(simulation.report().status(), v1::COMPLETE);
+  EXPECT_LE(simulation.now_ms(), 75'000);
+  EXPECT_THAT(simulation.notes(),
+              Contains(HasSubstr("the result of round 1 is not waited for any more: no sign of "
+                                 "life for 60 s from site-2")));
+  EXPECT_EQ(simulation.kept_slots(), 0u);
+  EXPECT_EQ(simulation.staged(), 0u);
+}
+
+// The site's own reason, and the others go on.
+TEST(Job, ASiteThatFindsAWrongSumSaysSoAndIsGone) {
+  Simulation simulation({.sites = 4, .rounds = 1});
+  simulation.director = [&](SiteId site, const v1::CoordinatorMessage& message) {
+    if (site != SiteId(3) || !IsStep(message, v1::RESULT, 1)) return Fate::kAnswer;
+    v1::SiteMessage failure;
+    failure.mutable_failure()->set_job_id(1);
+    failure.mutable_failure()->set_reason("round 1: spot check: chunk 4: wrong");
+    simulation.Post(PeerSaid{SiteId(3), failure});
+    return Fate::kIgnore;
+  };
+  simulation.ConnectAll();
+  simulation.Submit();
+  simulation.Run();
+  EXPECT_EQ(simulation.report().status(), v1::COMPLETE);
+  EXPECT_THAT(simulation.report().dropped(), ElementsAre(3));
+  EXPECT_THAT(simulation.notes(), Contains("site-3 dropped: round 1: spot check: chunk 4: wrong"));
+  EXPECT_EQ(simulation.report().round_reports(0).spot_checked(), 3u);
+}
+
+// Between the sum and the checks: the result is said again, with the secrets that the log does not
+// hold.
+TEST(Job, ACoordinatorThatRestartsBetweenSumAndChecksSaysTheResultAgain) {
+  for (const int rounds : {1, 3}) {
+    Simulation simulation({.sites = 4, .rounds = rounds});
+    bool silent = true;
+    simulation.director = [&](SiteId, const v1::CoordinatorMessage& message) {
+      return silent && IsStep(message, v1::RESULT, 1) ? Fate::kIgnore : Fate::kAnswer;
+    };
+    simulation.ConnectAll();
+    simulation.Submit();
+    simulation.Run([&] {
+      return simulation.sent().contains("MANIFEST") && simulation.report().rounds_completed() == 1;
+    });
+    EXPECT_EQ(simulation.kept_slots(), 1u);
+    EXPECT_EQ(simulation.report().status(), v1::RUNNING);
+    simulation.RestartCoordinator();
+    silent = false;
+    simulation.ConnectAll();
+    simulation.Run();
+    EXPECT_EQ(simulation.report().status(), v1::COMPLETE) << simulation.report().reason();
+    EXPECT_THAT(simulation.wrong_sums(), IsEmpty());
+    EXPECT_EQ(simulation.sums(), static_cast<uint32_t>(rounds));
+    EXPECT_EQ(simulation.report().round_reports(0).spot_checked(), 4u);
+    EXPECT_EQ(simulation.kept_slots(), 0u);
+    EXPECT_EQ(simulation.staged(), 0u);
+  }
+}
+
+TEST(Job, MoreChunksThanThereAreWereNotChecked) {
+  Simulation simulation({.sites = 4});
+  simulation.director = [&](SiteId site, const v1::CoordinatorMessage& message) {
+    if (site != SiteId(2) || !IsStep(message, v1::RESULT, 1)) return Fate::kAnswer;
+    v1::SiteMessage answer;
+    answer.mutable_secagg()->set_job_id(1);
+    answer.mutable_secagg()->set_slot(message.secagg().slot());
+    answer.mutable_secagg()->set_round(1);
+    answer.mutable_secagg()->set_step(v1::RESULT_CHECKED);
+    const Bytes count = ByteWriter().U32(3).bytes();  // the vector has two
+    answer.mutable_secagg()->set_payload(count.data(), count.size());
+    simulation.Post(PeerSaid{SiteId(2), answer});
+    return Fate::kIgnore;
+  };
+  simulation.ConnectAll();
+  simulation.Submit();
+  simulation.Run();
+  EXPECT_EQ(simulation.report().status(), v1::COMPLETE);
+  EXPECT_THAT(simulation.notes(), Contains(HasSubstr("RESULT_CHECKED refused: 3 chunks")));
+  EXPECT_EQ(simulation.report().round_reports(0).spot_checked(), 3u);
 }
 
 TEST(Job, CompletesWithTheLastEvaluation) {

@@ -7,6 +7,7 @@
 #include "comms/base/crypto/sha256.h"
 #include "comms/sitelink/messages.h"
 #include "federation/coordinator/split_setup.h"
+#include "federation/secagg/check_result.h"
 #include "federation/secagg/signed_bodies.h"
 #include "federation/secagg/signing.h"
 #include "federation/secagg/site_split.h"
@@ -159,7 +160,20 @@ void Simulation::Carry(Effects effects) {
       if (vectors_.contains(allow->id) && sites_.at(allow->id.site)->connected) {
         links_[allow->id.site].up.push_back(UploadComplete{allow->id, allow->bytes});
       }
+    } else if (auto* keep = std::get_if<KeepSecrets>(&effect)) {
+      kept_secrets_[keep->slot] = std::move(keep->secrets);
+    } else if (auto* checks = std::get_if<AllowChecks>(&effect)) {
+      // A sum may be checked exactly as long as its vectors are there.
+      for (const auto& [site, group] : checks->askers) {
+        if (!secagg::Contains(checks->survivors.at(group), site)) continue;
+        if (!vectors_.contains({checks->job, checks->round, checks->slot, site})) {
+          wrong_sums_.push_back(absl::StrCat("round ", checks->round.value(),
+                                             ": the vector of site ", site.value(),
+                                             " is gone before its checks"));
+        }
+      }
     } else if (auto* forget = std::get_if<ForgetSlot>(&effect)) {
+      if (forget->round.value() != 0) kept_secrets_.erase(forget->slot);
       std::erase_if(vectors_, [&](const auto& item) {
         return forget->round.value() != 0 && item.first.slot == forget->slot &&
                item.first.round == forget->round;
@@ -329,6 +343,9 @@ void Simulation::Answer(Site& site, const v1::SecAgg& step) {
     site.manifests[slot] = manifest;
     if (!manifest.masked) return CommitTo(site, manifest, {});
   }
+  if (step.step() == v1::RESULT && slot.value() == 0) {
+    return SayStep(site, slot, step.round(), v1::RESULT_CHECKED, ByteWriter().U32(1).bytes());
+  }
   const auto at = site.slots.find(slot);
   if (at == site.slots.end()) return;
   secagg::SiteSlot& mine = at->second;
@@ -362,9 +379,15 @@ void Simulation::Answer(Site& site, const v1::SecAgg& step) {
     case v1::UNMASK_REQUEST:
       return say(v1::UNMASK_ANSWER,
                  mine.Unmask(secagg::Decode<secagg::UnmaskRequest>(payload).value()));
-    case v1::RESULT:
+    case v1::RESULT: {
+      const auto result = secagg::Decode<secagg::Result>(payload).value();
+      if (const auto facts = mine.Facts(); facts.ok()) {
+        const auto streams = secagg::CheckResult(*facts, *roster_, OpensslSuite(), result);
+        if (!streams.ok()) wrong_sums_.push_back(std::string(streams.status().message()));
+      }
       (void)mine.Erase();
-      return;
+      return SayStep(site, slot, step.round(), v1::RESULT_CHECKED, ByteWriter().U32(1).bytes());
+    }
     default:
       return;
   }
@@ -476,6 +499,12 @@ void Simulation::RestartCoordinator() {
   evaluator_ = false;
   links_.clear();
   Step(Restarted{});
+  for (const auto& [slot, secrets] : kept_secrets_) {
+    if (!core_->NeedsSecrets(job_, slot)) {
+      wrong_sums_.push_back(absl::StrCat("secrets of slot ", slot.value(), " were left behind"));
+    }
+    core_->RestoreSecrets(job_, slot, secrets);
+  }
   Effects effects;
   core_->Resume(effects);
   Carry(std::move(effects));

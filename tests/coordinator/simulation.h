@@ -63,6 +63,9 @@ class Simulation {
   const std::vector<v1::JobReport>& statuses() const { return statuses_; }
   const std::vector<std::string>& wrong_sums() const { return wrong_sums_; }
   uint32_t sums() const { return sums_; }
+  // Slots whose revealed secrets are kept beside the log; and whose vectors are staged.
+  size_t kept_slots() const { return kept_secrets_.size(); }
+  size_t staged() const { return vectors_.size(); }
   // What went to sites, by kind.
   const std::map<std::string, int>& sent() const { return sent_; }
 
@@ -101,6 +104,7 @@ class Simulation {
   std::map<SiteId, Link> links_;
   std::deque<Event> inbox_;
   std::map<store::VectorId, Bytes> vectors_;
+  std::map<SlotId, std::vector<secagg::RevealedSecret>> kept_secrets_;
   std::set<store::VectorId> allowed_;
   bool evaluator_ = false;
   JobId job_{1};

@@ -136,6 +136,54 @@ class UploadTest : public testing::Test {
     return outcome;
   }
 
+  // A spot check; what came before the call's end.
+  struct Checked {
+    grpc::Status status;
+    std::vector<v1::CheckedChunk> chunks;
+  };
+  v1::CheckRequest CheckOf(uint32_t site, const std::vector<uint32_t>& chunks,
+                           uint32_t signer = 0) const {
+    v1::CheckRequest request;
+    request.set_job_id(job_);
+    request.set_round(1);
+    request.set_site_id(site);
+    ByteWriter body;
+    body.Raw(AsBytes("atoll/check/v1")).U64(job_).U32(1).U64(0);
+    body.U32(static_cast<uint32_t>(chunks.size()));
+    for (const uint32_t chunk : chunks) {
+      body.U32(chunk);
+      request.add_chunks(chunk);
+    }
+    const Signature token =
+        OpensslSuite().Sign(IdentitySeed(signer == 0 ? site : signer), body.bytes());
+    request.set_token(token.data(), token.size());
+    return request;
+  }
+  Checked Check(const v1::CheckRequest& request) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    auto call = stub_->CheckChunks(&context, request);
+    Checked checked;
+    for (v1::CheckedChunk chunk; call->Read(&chunk);) checked.chunks.push_back(chunk);
+    checked.status = call->Finish();
+    return checked;
+  }
+  grpc::StatusCode Refusal(const v1::CheckRequest& request) {
+    const Checked checked = Check(request);
+    EXPECT_TRUE(checked.chunks.empty());
+    return checked.status.error_code();
+  }
+  // All sites' vectors; R5 as the first one gets it.
+  secagg::Result RunRound() {
+    for (uint32_t site = 1; site <= kSites; ++site) {
+      const std::vector<Bytes> vector = Vector(site);
+      Commit(site, Root(vector));
+      EXPECT_TRUE(Upload(Opening(site, Root(vector)), All(vector)).status.ok());
+    }
+    return secagg::Decode<secagg::Result>(AsBytes(streams_[0]->Await(v1::RESULT).payload()))
+        .value();
+  }
+
   static std::map<uint32_t, Bytes> All(const std::vector<Bytes>& chunks) {
     std::map<uint32_t, Bytes> all;
     for (uint32_t i = 0; i < chunks.size(); ++i) all[i] = chunks[i];
@@ -162,7 +210,7 @@ TEST_F(UploadTest, ARoundEndsWithTheMeanOfTheUpdates) {
   }
   const auto result =
       secagg::Decode<secagg::Result>(AsBytes(streams_[0]->Await(v1::RESULT).payload())).value();
-  EXPECT_EQ(result.survivors.size(), 3u);
+  EXPECT_EQ(result.survivors.members.size(), 3u);
   const std::string model = Download(*stub_, std::string(AsText(result.next_model)));
   ASSERT_EQ(model.size(), 4 * kParameters);
   // Weights 1, 2, 3: (1 * 0.001 + 2 * 0.002 + 3 * 0.003) / 6.
@@ -174,6 +222,12 @@ TEST_F(UploadTest, ARoundEndsWithTheMeanOfTheUpdates) {
   }
   // The sum of a vector has one chunk of metrics and two of the update.
   EXPECT_EQ(Download(*stub_, std::string(AsText(result.sum))).size(), layout_.packed_bytes());
+  for (uint32_t site = 1; site <= kSites; ++site) {
+    streams_[site - 1]->SendStep(job_, 1, v1::RESULT_CHECKED, ByteWriter().U32(2).bytes());
+  }
+  while (const auto message = streams_[0]->Read()) {
+    if (message->has_job_ended()) break;
+  }
   grpc::ClientContext context;
   v1::GetJobRequest request;
   request.set_job_id(job_);
@@ -181,6 +235,7 @@ TEST_F(UploadTest, ARoundEndsWithTheMeanOfTheUpdates) {
   ASSERT_TRUE(stub_->GetJob(&context, request, &report).ok());
   EXPECT_EQ(report.status(), v1::COMPLETE);
   EXPECT_EQ(report.round_reports(0).examples(), 600u);
+  EXPECT_EQ(report.round_reports(0).spot_checked(), 6u);
   EXPECT_GE(report.round_reports(0).bytes_up(), 3 * layout_.packed_bytes());
   // Nothing stays of what the sites sent.
   size_t left = 0;
@@ -189,6 +244,74 @@ TEST_F(UploadTest, ARoundEndsWithTheMeanOfTheUpdates) {
     left += entry.is_regular_file() && entry.file_size() > 1000;
   }
   EXPECT_EQ(left, 0u);
+}
+
+TEST_F(UploadTest, SitesSeeWhatTheSumIsMadeOf) {
+  EXPECT_EQ(Refusal(CheckOf(1, {0})), grpc::StatusCode::FAILED_PRECONDITION);  // not yet
+  const secagg::Result result = RunRound();
+  for (const uint32_t site : {2u, 1u}) {
+    const Checked checked = Check(CheckOf(site, {0, 2}));
+    ASSERT_TRUE(checked.status.ok()) << checked.status.error_message();
+    ASSERT_EQ(checked.chunks.size(), 2 * kSites);
+    for (size_t i = 0; i < checked.chunks.size(); ++i) {
+      const v1::CheckedChunk& chunk = checked.chunks[i];
+      const uint32_t index = i < kSites ? 0 : 2;
+      const auto owner = static_cast<uint32_t>(i % kSites + 1);
+      EXPECT_EQ(chunk.site_id(), owner);
+      EXPECT_EQ(chunk.chunk(), index);
+      EXPECT_EQ(AsBytes(chunk.data()).size(), layout_.chunk(index).bytes);
+      std::vector<Digest> path(static_cast<size_t>(chunk.path_size()));
+      for (size_t k = 0; k < path.size(); ++k) {
+        std::copy(chunk.path(static_cast<int>(k)).begin(), chunk.path(static_cast<int>(k)).end(),
+                  path[k].begin());
+      }
+      EXPECT_EQ(VerifyMerklePath(Sha256::Of(AsBytes(chunk.data())), index, layout_.chunk_count(),
+                                 path, result.survivors.members[owner - 1].root),
+                absl::OkStatus());
+    }
+  }
+}
+
+TEST_F(UploadTest, ChecksAreForTheRoundsSitesAndBounded) {
+  RunRound();
+  EXPECT_EQ(Refusal(CheckOf(1, {0}, /*signer=*/2)), grpc::StatusCode::UNAUTHENTICATED);
+  v1::CheckRequest request = CheckOf(1, {0});
+  request.set_chunks(0, 1);  // not what was signed
+  EXPECT_EQ(Refusal(request), grpc::StatusCode::UNAUTHENTICATED);
+  request.clear_token();
+  EXPECT_EQ(Refusal(request), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(Refusal(CheckOf(77, {0}, 1)), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(Refusal(CheckOf(1, {})), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Refusal(CheckOf(1, {3})), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Refusal(CheckOf(1, {1, 1})), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Refusal(CheckOf(1, std::vector<uint32_t>(65, 0))), grpc::StatusCode::INVALID_ARGUMENT);
+  // Once all have said that they need no more, it is gone; so is the job.
+  for (uint32_t site = 1; site <= kSites; ++site) {
+    streams_[site - 1]->SendStep(job_, 1, v1::RESULT_CHECKED, {});
+  }
+  while (const auto message = streams_[0]->Read()) {
+    if (message->has_job_ended()) break;
+  }
+  EXPECT_EQ(Refusal(CheckOf(1, {0})), grpc::StatusCode::FAILED_PRECONDITION);
+}
+
+TEST(Checks, OneCallOfASiteAtATimeAndOnlyOfThoseInTheRound) {
+  Checks checks;
+  checks.Open(
+      {JobId(1), RoundId(2), SlotId(3), {{0, {SiteId(1), SiteId(2)}}}, {{SiteId(1), 0}}, {}, {10}});
+  const auto code = [&](uint32_t site, uint64_t slot = 3) {
+    return checks.Begin(JobId(1), RoundId(2), SlotId(slot), SiteId(site)).status().code();
+  };
+  EXPECT_EQ(code(2), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(code(1, 4), absl::StatusCode::kFailedPrecondition);
+  {
+    const auto call = checks.Begin(JobId(1), RoundId(2), SlotId(3), SiteId(1));
+    ASSERT_TRUE(call.ok());
+    EXPECT_EQ(code(1), absl::StatusCode::kAborted);
+  }
+  EXPECT_EQ(code(1), absl::StatusCode::kOk);
+  checks.Close(JobId(1), RoundId(2), SlotId(3));
+  EXPECT_EQ(code(1), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(UploadTest, NotBeforeTheCommit) {

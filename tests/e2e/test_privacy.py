@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -122,6 +123,8 @@ class PrivacyTest(EndToEnd):
             self.no_secrets(folder)
         with self.subTest("no secrets of slots"):
             self.no_slot_secrets(folder)
+        with self.subTest("what R4 revealed is gone"):
+            self.nothing_revealed_is_left(folder)
 
     def test_no_core_dumps_where_secrets_are(self):
         """Agents and trainer ranks forbid core files, whatever they are started with."""
@@ -251,6 +254,21 @@ class PrivacyTest(EndToEnd):
         for text in (value.hex(), value.hex().upper(), base64.b64encode(b"x" + value).decode(),
                      base64.b64encode(b"in " + value + b" between").decode()):
             self.assertEqual(search.find(f"2026 info {text}.".encode()), {value})
+
+    def nothing_revealed_is_left(self, folder):
+        """Secrets are on disk while a round's result is checked, at the coordinator and at the sites; then no more."""
+        work = os.path.join(folder, "work")
+        coordinator = sqlite3.connect(os.path.join(work, "coordinator", "atoll.db"))
+        self.assertEqual(coordinator.execute("PRAGMA user_version").fetchone()[0], 1)
+        self.assertEqual(coordinator.execute("SELECT count(*) FROM secrets").fetchone()[0], 0)
+        sites = [path for path in files_below(work) if os.path.basename(path) == "site.db"]
+        self.assertEqual(len(sites), 3)
+        for path in sites:
+            site = sqlite3.connect(path)
+            slots = site.execute("SELECT record, erased FROM slots").fetchall()
+            self.assertEqual(slots, [(b"", 1)] * len(slots), path)
+            kept = site.execute("SELECT key, length(value) FROM settings WHERE key LIKE 'check/%'").fetchall()
+            self.assertEqual([size for _, size in kept], [0] * len(kept), path)
 
 
 class SlotSecrets:

@@ -28,6 +28,8 @@ class RunTest(EndToEnd):
         summary = json.loads(out)
         self.assertEqual(summary["status"], "complete")
         self.assertEqual(summary["rounds_completed"], len(summary["rounds"]))
+        # Each of three sites has looked at every chunk of a vector this small: metrics and update.
+        self.assertEqual([r["spot_checked"] for r in summary["rounds"]], [6] * len(summary["rounds"]))
         self.assertTrue(summary["secure_aggregation"]["enabled"])
         folder = self.run_folder()
         self.assertEqual(summary, self.summary(folder))
@@ -52,7 +54,7 @@ class RunTest(EndToEnd):
         json.loads(out)
         for site in ("site-1", "site-2", "site-3"):
             for step in ("E1 pre-keys", "E2 shares", "E2 receipt", "R1 ready", "R2 commit", "R2 vector", "R3 signature",
-                         "R4 answer"):
+                         "R4 answer", "R5 checked"):
                 self.assertRegex(err, r"slot 1 +%s -> coordinator +%s " % (site, step))
             for step in ("E1 open a slot", "U0 pre-key set", "E2 delivery", "R0 manifest", "U2 cohort", "R3 survivors",
                          "R4 question", "R5 result"):

@@ -40,7 +40,11 @@ std::vector<Bytes> fuzz::Seeds() {
         "the seeds' round");
   secagg::Result result;
   result.round = RoundId(4);
-  result.survivors = federation.coordinator->u3();
+  result.sites = 3;
+  result.survivors = federation.u3;
+  result.signatures = federation.request.signatures;
+  result.secrets = *federation.coordinator->RevealSecrets();
+  result.group_sums = {Digest{}};
   return {Encode(secagg::GroupOpen{1}),
           Encode(secagg::GroupCommit{1, SiteId(3), {}}),
           Encode(secagg::GroupCommitSet{1, {{SiteId(3), {}}, {SiteId(8), {}}}}),

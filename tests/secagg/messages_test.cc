@@ -106,7 +106,17 @@ void Make(TestRandom& random, UnmaskAnswer& m) {
   m.signature = Some<64>(random);
 }
 void Make(TestRandom& random, Result& m) {
-  m = {RoundId(3), SomeIds(random, 7), Some<32>(random), Some<32>(random)};
+  m.round = RoundId(3);
+  m.sites = static_cast<uint32_t>(random.Below(1000));
+  Make(random, m.survivors);
+  for (SiteId id : SomeIds(random, 6)) m.signatures.push_back({id, Some<64>(random)});
+  for (SiteId id : SomeIds(random, 6)) {
+    m.secrets.push_back(
+        {id, random.Below(2) == 1 ? ShareKind::kSelf : ShareKind::kMaskKey, random.Draw32()});
+  }
+  for (uint64_t i = random.Below(4); i > 0; --i) m.group_sums.push_back(Some<32>(random));
+  m.sum = Some<32>(random);
+  m.next_model = Some<32>(random);
 }
 void Make(TestRandom& random, GroupOpen& m) { m = {static_cast<uint32_t>(1 + random.Below(9))}; }
 void Make(TestRandom& random, GroupCommit& m) { m = {2, SiteId(9), Some<32>(random)}; }
@@ -257,7 +267,15 @@ TEST(Encoding, UnsortedAndDuplicateSitesAreRefused) {
   ExpectRefused(CohortSet{{{SiteId(3), {}}, {SiteId(3), {}}}}, "ascending");
   ExpectRefused(SurvivorSet{{Commit{.id = SiteId(3)}, Commit{.id = SiteId(3)}}}, "ascending");
   ExpectRefused(UnmaskRequest{{{SiteId(4), {}}, {SiteId(4), {}}}}, "ascending");
-  ExpectRefused(Result{RoundId(1), {SiteId(4), SiteId(2)}, {}, {}}, "ascending");
+  Result result;
+  result.survivors = {{Commit{.id = SiteId(4)}, Commit{.id = SiteId(2)}}};
+  ExpectRefused(result, "ascending");
+  result.survivors = {};
+  result.signatures = {{SiteId(4), {}}, {SiteId(4), {}}};
+  ExpectRefused(result, "ascending");
+  result.signatures = {};
+  result.secrets = {{SiteId(4), ShareKind::kSelf, {}}, {SiteId(4), ShareKind::kMaskKey, {}}};
+  ExpectRefused(result, "ascending");
   UnmaskAnswer answer;
   answer.id = SiteId(1);
   answer.items = {{SiteId(2), ShareKind::kSelf, {}}, {SiteId(2), ShareKind::kMaskKey, {}}};
@@ -279,7 +297,9 @@ TEST(Encoding, SiteZeroIsRefused) {
   ExpectRefused(ShareReceipt{}, "site id 0");
   ExpectRefused(SurvivorSignature{}, "site id 0");
   ExpectRefused(UnmaskAnswer{}, "site id 0");
-  ExpectRefused(Result{RoundId(1), {SiteId(0)}, {}, {}}, "from 1");
+  Result result;
+  result.secrets = {{SiteId(0), ShareKind::kSelf, {}}};
+  ExpectRefused(result, "from 1");
 }
 
 TEST(Encoding, ManifestFieldsOutOfRangeAreRefused) {

@@ -249,4 +249,51 @@ grpc::Status FakeCoordinator::UploadVector(grpc::ServerContext* context, VectorS
   return grpc::Status::OK;
 }
 
+void FakeCoordinator::ShowVectors(uint64_t slot,
+                                  const std::map<uint32_t, std::vector<Bytes>>& vectors,
+                                  Spoil spoil) {
+  std::lock_guard lock(mutex_);
+  checked_slot_ = slot;
+  checked_vectors_ = vectors;
+  spoil_ = std::move(spoil);
+}
+
+std::vector<v1::CheckRequest> FakeCoordinator::checks() const {
+  std::lock_guard lock(mutex_);
+  return checks_;
+}
+
+grpc::Status FakeCoordinator::CheckChunks(grpc::ServerContext* context,
+                                          const v1::CheckRequest* request,
+                                          grpc::ServerWriter<v1::CheckedChunk>* writer) {
+  std::map<uint32_t, std::vector<Bytes>> vectors;
+  Spoil spoil;
+  {
+    std::lock_guard lock(mutex_);
+    checks_.push_back(*request);
+    changed_.notify_all();
+    if (request->slot() != checked_slot_ || checked_vectors_.empty()) {
+      return {grpc::StatusCode::FAILED_PRECONDITION, "its sum is not to be checked now"};
+    }
+    vectors = checked_vectors_;
+    spoil = spoil_;
+  }
+  for (const uint32_t index : request->chunks()) {
+    for (const auto& [site, chunks] : vectors) {
+      std::vector<Digest> digests;
+      for (const Bytes& chunk : chunks) digests.push_back(Sha256::Of(chunk));
+      v1::CheckedChunk message;
+      message.set_site_id(site);
+      message.set_chunk(index);
+      message.set_data(chunks.at(index).data(), chunks.at(index).size());
+      for (const Digest& node : MerklePath(digests, index)) {
+        message.add_path(node.data(), node.size());
+      }
+      if (spoil && !spoil(message)) continue;
+      if (!writer->Write(message)) return grpc::Status::CANCELLED;
+    }
+  }
+  return grpc::Status::OK;
+}
+
 }  // namespace atl::site

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -63,6 +64,13 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   bool WaitForUpload();
   Uploads uploads() const;
 
+  // What spot checks of this slot are shown: the survivors' chunks. `spoil` (may be null) changes
+  // or withholds (false) what is sent.
+  using Spoil = std::function<bool(v1::CheckedChunk&)>;
+  void ShowVectors(uint64_t slot, const std::map<uint32_t, std::vector<Bytes>>& vectors,
+                   Spoil spoil = nullptr);
+  std::vector<v1::CheckRequest> checks() const;  // all requests
+
  private:
   using Stream = grpc::ServerReaderWriter<v1::CoordinatorMessage, v1::SiteMessage>;
   using VectorStream = grpc::ServerReaderWriter<v1::VectorAck, v1::VectorChunk>;
@@ -70,6 +78,8 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   grpc::Status DownloadBlob(grpc::ServerContext* context, const v1::DownloadRequest* request,
                             grpc::ServerWriter<v1::BlobChunk>* writer) override;
   grpc::Status UploadVector(grpc::ServerContext* context, VectorStream* stream) override;
+  grpc::Status CheckChunks(grpc::ServerContext* context, const v1::CheckRequest* request,
+                           grpc::ServerWriter<v1::CheckedChunk>* writer) override;
 
   const Digest roster_;
   std::string address_;
@@ -89,6 +99,10 @@ class FakeCoordinator final : public v1::Coordinator::Service {
   std::map<Digest, Blob> blobs_;
   int downloads_ = 0;
   Uploads uploads_;
+  uint64_t checked_slot_ = 0;
+  std::map<uint32_t, std::vector<Bytes>> checked_vectors_;
+  Spoil spoil_;
+  std::vector<v1::CheckRequest> checks_;
   uint64_t upload_slot_ = 0;
   uint32_t upload_chunks_ = 0, break_after_ = 0;
   std::unique_ptr<grpc::Server> server_;

@@ -624,6 +624,151 @@ TEST_F(HostileCoordinator, Case9ASurvivorOutsideU2) {
   ExpectRefusal("site 7 is not in U2");
 }
 
+// ---- 12. a wrong sum
+// --------------------------------------------------------------------------
+
+class HostileSum : public HostileCoordinator {
+ protected:
+  // An honest round up to its sum; a vector of 1000 coordinates has one chunk beside the metrics.
+  void RunUntilTheSum() {
+    bench_.PrepareSlot(kSlot);
+    manifest_ = bench_.MakeManifest(1, kSlot);
+    bench_.SayManifest(manifest_);
+    bench_.SayCohort(manifest_, bench_.TakeReadies(manifest_));
+    bench_.Unmask(manifest_, bench_.TakeVectors(manifest_));
+  }
+  void ExpectFailure(const std::string& why) {
+    const auto answer = bench_.coordinator->Hear();
+    ASSERT_TRUE(answer && answer->has_failure()) << (answer ? answer->ShortDebugString() : "");
+    EXPECT_THAT(answer->failure().reason(), HasSubstr("round 1: "));
+    EXPECT_THAT(answer->failure().reason(), HasSubstr(why));
+    EXPECT_FALSE(bench_.coordinator->Hear(300).has_value());
+  }
+};
+
+// The model that is published follows from the sum that is published: only what the sites sent
+// tells that it is wrong.
+TEST_F(HostileSum, Case12AWrongSumAndTheNextModelThatItGives) {
+  RunUntilTheSum();
+  bench_.sum_chunks()[1][500] ^= 4;
+  const secagg::Result result = bench_.MakeResult(manifest_);
+  bench_.ShowVectors(manifest_);
+  bench_.SayResult(manifest_, result);
+  ExpectFailure("spot check: INVALID_ARGUMENT: chunk 1: the published sum is not the sum of what");
+}
+
+struct Show {
+  const char* name;
+  std::function<bool(v1::CheckedChunk&)> spoil;
+  const char* why;
+};
+
+class HostileShow : public HostileSum, public testing::WithParamInterface<Show> {};
+
+TEST_P(HostileShow, Case12EndsTheJobHere) {
+  RunUntilTheSum();
+  const secagg::Result result = bench_.MakeResult(manifest_);
+  bench_.ShowVectors(manifest_, GetParam().spoil);
+  bench_.SayResult(manifest_, result);
+  ExpectFailure(std::string("spot check: INVALID_ARGUMENT: ") + GetParam().why);
+}
+
+bool IsOf(const v1::CheckedChunk& chunk, uint32_t site, uint32_t index) {
+  return chunk.site_id() == site && chunk.chunk() == index;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shown, HostileShow,
+    testing::Values(
+        Show{"AMissingVector", [](auto& m) { return !IsOf(m, 3, 1); },
+             "chunk 1: site 3's vector is missing"},
+        Show{"TheLastVectorMissing", [](auto& m) { return !IsOf(m, 7, 1); }, "chunk 1: 6 of 7"},
+        Show{"AMissingChunk", [](auto& m) { return m.chunk() != 0; }, "chunk 0 is missing"},
+        Show{"OtherBytes",
+             [](auto& m) {
+               if (IsOf(m, 2, 1)) m.mutable_data()->at(9) ^= 1;
+               return true;
+             },
+             "chunk 1: site 2's vector is not the one that it committed to"},
+        Show{"AnotherPath",
+             [](auto& m) {
+               if (IsOf(m, 2, 0)) m.mutable_path(0)->at(9) ^= 1;
+               return true;
+             },
+             "chunk 0: site 2's vector is not the one that it committed to"},
+        Show{"APathWithoutEnd",
+             [](auto& m) {
+               for (int i = 0; i < 100; ++i) m.add_path(std::string(32, 'x'));
+               return true;
+             },
+             "chunk 0: an audit path of 101 nodes"},
+        Show{"ANodeOfAnotherSize",
+             [](auto& m) {
+               m.add_path("short");
+               return true;
+             },
+             "chunk 0: an audit path with a node of 5 bytes"},
+        Show{"AnotherSite",
+             [](auto& m) {
+               if (m.site_id() == 2) m.set_site_id(9);
+               return true;
+             },
+             "chunk 0: site 2's vector is missing, site 9's came"},
+        Show{"AGroupThatIsNone",
+             [](auto& m) {
+               m.set_site_id(0);
+               return true;
+             },
+             "chunk 0: more sums than groups"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(HostileSum, Case12NothingIsShown) {
+  RunUntilTheSum();
+  bench_.SayResult(manifest_, bench_.MakeResult(manifest_));
+  ExpectFailure("does not show chunk 0: its sum is not to be checked now");
+}
+
+TEST_F(HostileSum, Case12TheSumIsNotToBeHad) {
+  RunUntilTheSum();
+  secagg::Result result = bench_.MakeResult(manifest_);
+  result.sum[0] ^= 1;
+  result.group_sums = {result.sum};
+  bench_.SayResult(manifest_, result);
+  ExpectFailure("no such blob");
+}
+
+struct Told {
+  const char* name;
+  std::function<void(secagg::Result&)> lie;
+  const char* why;
+};
+
+class HostileResult : public HostileSum, public testing::WithParamInterface<Told> {};
+
+TEST_P(HostileResult, Case12EndsTheJobHereBeforeAnythingIsFetched) {
+  RunUntilTheSum();
+  secagg::Result result = bench_.MakeResult(manifest_);
+  GetParam().lie(result);
+  bench_.ShowVectors(manifest_);
+  const int before = bench_.coordinator->downloads();
+  bench_.SayResult(manifest_, result);
+  ExpectFailure(GetParam().why);
+  EXPECT_EQ(bench_.coordinator->downloads(), before);
+  EXPECT_TRUE(bench_.coordinator->checks().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Told, HostileResult,
+    testing::Values(Told{"ASecretOfItsOwn", [](auto& r) { r.secrets[2].secret.span()[3] ^= 1; },
+                         "the secret of site 3 is not the one"},
+                    Told{"ASurvivorLess", [](auto& r) { r.survivors.members.pop_back(); },
+                         "not those that this site signed"},
+                    Told{"AnotherVector", [](auto& r) { r.survivors.members[3].root[0] ^= 1; },
+                         "commit: site 4's signature does not verify"},
+                    Told{"FewerSignatures", [](auto& r) { r.signatures.resize(4); },
+                         "must be >= t = 5"}),
+    [](const auto& info) { return info.param.name; });
+
 // ---- 14. an old manifest
 // --------------------------------------------------------------------------
 

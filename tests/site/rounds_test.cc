@@ -1,4 +1,6 @@
 // Whole rounds of an agent against a scripted coordinator and a trainer without training.
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <thread>
@@ -100,6 +102,7 @@ TEST(RoundsTest, PlainRoundWhereTheSiteAllowsIt) {
   bench.SayManifest(manifest);
   const auto commit = secagg::Decode<secagg::Commit>(bench.coordinator->HearStep(v1::COMMIT));
   ASSERT_TRUE(commit.ok());
+  bench.plain_commit = *commit;
   ASSERT_TRUE(bench.coordinator->WaitForUpload());
   {
     std::lock_guard lock(bench.launcher.log.mutex);
@@ -109,6 +112,7 @@ TEST(RoundsTest, PlainRoundWhereTheSiteAllowsIt) {
   auto blobs = store::BlobStore::Open(bench.data_folder() / "cache");
   ASSERT_TRUE(blobs.ok());
   EXPECT_TRUE(Eventually([&] { return blobs->Has(bench.model); }));
+  EXPECT_EQ(bench.HearChecked(), 3u);
 }
 
 // Each change to the manifest that the agent must not follow.
@@ -174,6 +178,145 @@ TEST(RoundsTest, AWrongNextModelEndsTheJobHere) {
   const auto answer = bench.coordinator->Hear();
   ASSERT_TRUE(answer && answer->has_failure());
   EXPECT_THAT(answer->failure().reason(), HasSubstr("next model"));
+}
+
+// Blocks what spot checks are shown until it is opened.
+struct Gate {
+  std::atomic<bool> open = false;
+  FakeCoordinator::Spoil Spoil() {
+    return [this](v1::CheckedChunk&) { return Eventually([this] { return open.load(); }); };
+  }
+};
+
+// An honest round until its result is said; what it is made of is behind the gate.
+secagg::Result SayOneResult(Workbench& bench, Gate& gate, bool with_result = true) {
+  bench.Offer();
+  bench.PrepareSlot(1);
+  bench.PrepareSlot(2);
+  const secagg::Manifest manifest = bench.MakeManifest(1, 1);
+  bench.SayManifest(manifest);
+  bench.SayCohort(manifest, bench.TakeReadies(manifest));
+  bench.Unmask(manifest, bench.TakeVectors(manifest));
+  const secagg::Result result = bench.MakeResult(manifest);
+  bench.ShowVectors(manifest, gate.Spoil());
+  if (with_result) bench.SayResult(manifest, result);
+  return result;
+}
+
+bool IsInSiteDb(const Workbench& bench, const secagg::Result& result) {
+  bool found = false;
+  for (const auto& entry : std::filesystem::directory_iterator(bench.data_folder())) {
+    if (!entry.path().filename().string().starts_with("site.db")) continue;
+    const Bytes bytes = ReadFile(entry.path(), 64 << 20).value();
+    for (const secagg::RevealedSecret& secret : result.secrets) {
+      const auto wanted = secret.secret.span();
+      found |= std::search(bytes.begin(), bytes.end(), wanted.begin(), wanted.end()) != bytes.end();
+    }
+  }
+  return found;
+}
+
+TEST(RoundsTest, TheNextRoundTrainsDuringTheCheckAndIsSignedAfterIt) {
+  Workbench bench;
+  Gate gate;
+  bench.StartAgent();
+  const secagg::Result result = SayOneResult(bench, gate);
+  ASSERT_TRUE(Eventually([&] { return !bench.coordinator->checks().empty(); }));
+  EXPECT_TRUE(IsInSiteDb(bench, result));  // a restart would need it
+  const secagg::Manifest next = bench.MakeManifest(2, 2);
+  bench.SayManifest(next);
+  ASSERT_TRUE(Eventually([&] { return bench.Asked().back() == "train 2"; }));
+  EXPECT_FALSE(bench.coordinator->Hear(300).has_value());
+  gate.open = true;
+  EXPECT_EQ(bench.HearChecked(), 3u);
+  EXPECT_FALSE(IsInSiteDb(bench, result));
+  bench.coordinator->HearStep(v1::READY);
+
+  // Asked for once, by the site itself.
+  const std::vector<v1::CheckRequest> checks = bench.coordinator->checks();
+  ASSERT_EQ(checks.size(), 1u);
+  EXPECT_THAT(checks[0].chunks(), ElementsAre(0, 1, 2));
+  ByteWriter body;
+  body.Raw(AsBytes("atoll/check/v1")).U64(1).U32(1).U64(1).U32(3).U32(0).U32(1).U32(2);
+  Signature token{};
+  ASSERT_EQ(checks[0].token().size(), token.size());
+  std::copy(checks[0].token().begin(), checks[0].token().end(), token.begin());
+  const auto roster = secagg::Roster::Load(bench.options.roster_file, nullptr, OpensslSuite());
+  EXPECT_TRUE(OpensslSuite().Verify(roster->Find(SiteId(1))->identity, body.bytes(), token));
+}
+
+TEST(RoundsTest, ASiteThatRestartsBeforeItsCheckMakesItThen) {
+  for (const bool honest : {true, false}) {
+    Workbench bench;
+    Gate gate;
+    bench.StartAgent();
+    const secagg::Result result = SayOneResult(bench, gate);
+    ASSERT_TRUE(Eventually([&] { return !bench.coordinator->checks().empty(); }));
+    EXPECT_TRUE(bench.StopAgent().ok());
+    gate.open = true;
+    if (!honest) {
+      bench.coordinator->ShowVectors(1, {{1, std::vector<Bytes>(3, Bytes(10))}});
+    }
+    bench.StartAgent();
+    EXPECT_TRUE(bench.Offer().accepted());
+    if (honest) {
+      EXPECT_EQ(bench.HearChecked(), 3u);
+    } else {
+      const auto answer = bench.coordinator->Hear();
+      ASSERT_TRUE(answer && answer->has_failure());
+      EXPECT_THAT(answer->failure().reason(), HasSubstr("round 1: spot check"));
+    }
+    EXPECT_FALSE(IsInSiteDb(bench, result));
+    EXPECT_TRUE(bench.StopAgent().ok());
+    auto store = store::SiteStore::Open(bench.data_folder());
+    ASSERT_TRUE(store.ok());
+    EXPECT_EQ(
+        (*store)->GetSlot(bench.run, SlotId(1))->state,
+        static_cast<uint32_t>(honest ? secagg::SlotState::kErased : secagg::SlotState::kBurnt));
+  }
+}
+
+// The result had not come, or was not worked out: the coordinator says it again.
+TEST(RoundsTest, ASiteThatRestartsBeforeTheResultTakesIt) {
+  Workbench bench;
+  Gate gate;
+  gate.open = true;
+  bench.StartAgent();
+  const secagg::Result result = SayOneResult(bench, gate, /*with_result=*/false);
+  EXPECT_TRUE(bench.StopAgent().ok());
+  bench.StartAgent();
+  EXPECT_TRUE(bench.Offer().accepted());
+  bench.coordinator->HearStep(v1::COMMIT);
+  bench.coordinator->SayStep(1, 1, v1::RESULT, secagg::Encode(result));
+  EXPECT_EQ(bench.HearChecked(), 3u);
+  // And says so as often as it is asked.
+  bench.coordinator->SayStep(1, 1, v1::RESULT, secagg::Encode(result));
+  EXPECT_EQ(bench.HearChecked(), 0u);
+  EXPECT_EQ(bench.coordinator->checks().size(), 1u);
+}
+
+TEST(RoundsTest, ASiteThatChecksNothingSaysSo) {
+  Workbench bench;
+  Gate gate;
+  bench.options.spot_check_chunks = 0;
+  bench.StartAgent();
+  SayOneResult(bench, gate);
+  EXPECT_EQ(bench.HearChecked(), 0u);
+  EXPECT_TRUE(bench.coordinator->checks().empty());
+}
+
+TEST(RoundsTest, ChunksAreDrawnAtRandomAndNoMoreThanAsked) {
+  Workbench bench({.parameters = kManyParameters});
+  Gate gate;
+  gate.open = true;
+  bench.options.spot_check_chunks = 2;
+  bench.StartAgent();
+  SayOneResult(bench, gate);
+  EXPECT_EQ(bench.HearChecked(), 3u);
+  const std::vector<v1::CheckRequest> checks = bench.coordinator->checks();
+  ASSERT_EQ(checks.size(), 1u);
+  ASSERT_EQ(checks[0].chunks_size(), 3);
+  EXPECT_EQ(checks[0].chunks(0), 0u);
 }
 
 TEST(RoundsTest, ADamagedModelIsNotTrainedOn) {

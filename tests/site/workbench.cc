@@ -81,7 +81,7 @@ Workbench::Workbench(BenchOptions options_in)
     std::memcpy(chunk.data(), values.data(), chunk.size());
     model_chunks_.push_back(std::move(chunk));
   }
-  model = coordinator->AddBlob(model_chunks_);
+  first_model_ = model = coordinator->AddBlob(model_chunks_);
 }
 
 Workbench::~Workbench() {
@@ -126,7 +126,7 @@ v1::CoordinatorMessage Workbench::OfferMessage() const {
   offer.set_run(run.data(), run.size());
   offer.set_recipe_yaml(recipe);
   offer.set_model(model.data(), model.size());
-  offer.set_first_model(model.data(), model.size());
+  offer.set_first_model(first_model_.data(), first_model_.size());
   offer.set_parameters(bench.parameters);
   offer.set_site_index(0);
   offer.set_site_count(bench.sites);
@@ -332,16 +332,23 @@ void Workbench::Unmask(const secagg::Manifest& manifest, const Bytes& survivors)
   }
 }
 
-secagg::Result Workbench::PublishResult(const secagg::Manifest& manifest, bool honest) {
+secagg::Result Workbench::MakeResult(const secagg::Manifest& manifest, bool honest) {
   const kernels::VectorLayout layout(manifest.segments);
-  if (!bench.masked) {
-    sum_chunks_.clear();
-    for (const auto& [index, bytes] : coordinator->uploads().chunks) sum_chunks_.push_back(bytes);
-  }
   secagg::Result result;
   result.round = manifest.round;
-  result.survivors = manifest.members;
+  if (bench.masked) {
+    const secagg::CoordinatorSlot& slot = slots_.at(manifest.slot.value());
+    result.survivors = slot.survivors();
+    result.signatures = slot.request().signatures;
+    result.secrets = Must(slot.RevealSecrets());
+  } else {
+    sum_chunks_.clear();
+    for (const auto& [index, bytes] : coordinator->uploads().chunks) sum_chunks_.push_back(bytes);
+    result.survivors = {{*plain_commit}};  // the others sent nothing
+  }
+  result.sites = static_cast<uint32_t>(result.survivors.members.size());
   result.sum = coordinator->AddBlob(sum_chunks_);
+  result.group_sums = {result.sum};
   strategy::FedAvgOptions options;
   options.segment = manifest.segments[sitelink::kUpdateSegment];
   options.total_weight = 10.0 / 1000.0;
@@ -358,9 +365,34 @@ secagg::Result Workbench::PublishResult(const secagg::Manifest& manifest, bool h
   result.next_model = coordinator->AddBlob(next);
   model = result.next_model;
   model_chunks_ = std::move(next);
+  return result;
+}
+
+void Workbench::ShowVectors(const secagg::Manifest& manifest, FakeCoordinator::Spoil spoil) {
+  std::map<uint32_t, std::vector<Bytes>> vectors;
+  for (const auto& [index, bytes] : coordinator->uploads().chunks) vectors[1].push_back(bytes);
+  if (bench.masked) {
+    for (const auto& [id, peer] : peers_) vectors[id] = peer.vector;
+  }
+  coordinator->ShowVectors(manifest.slot.value(), vectors, std::move(spoil));
+}
+
+void Workbench::SayResult(const secagg::Manifest& manifest, const secagg::Result& result) {
   coordinator->SayStep(manifest.round.value(), manifest.slot.value(), v1::RESULT,
                        secagg::Encode(result));
+}
+
+secagg::Result Workbench::PublishResult(const secagg::Manifest& manifest, bool honest) {
+  const secagg::Result result = MakeResult(manifest, honest);
+  ShowVectors(manifest);
+  SayResult(manifest, result);
   return result;
+}
+
+uint32_t Workbench::HearChecked() {
+  const Bytes payload = coordinator->HearStep(v1::RESULT_CHECKED);
+  ByteReader reader(payload);
+  return payload.empty() ? 0 : reader.U32();
 }
 
 void Workbench::RunRound(uint32_t round, uint64_t slot) {
@@ -369,6 +401,8 @@ void Workbench::RunRound(uint32_t round, uint64_t slot) {
   SayCohort(manifest, TakeReadies(manifest));
   Unmask(manifest, TakeVectors(manifest));
   PublishResult(manifest);
+  const uint32_t chunks = kernels::VectorLayout(manifest.segments).chunk_count();
+  EXPECT_EQ(HearChecked(), std::min(chunks, options.spot_check_chunks + 1));
 }
 
 Bytes Workbench::ModelBytes() const {

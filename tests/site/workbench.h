@@ -62,6 +62,14 @@ class Workbench {
   void Unmask(const secagg::Manifest& manifest, const Bytes& survivors);
   // Publishes the sum and the next model. `honest` false: another next model than the sum gives.
   secagg::Result PublishResult(const secagg::Manifest& manifest, bool honest = true);
+  // The same, without a word to the agent; then what spot checks are shown, and the word.
+  secagg::Result MakeResult(const secagg::Manifest& manifest, bool honest = true);
+  void ShowVectors(const secagg::Manifest& manifest, FakeCoordinator::Spoil spoil = nullptr);
+  void SayResult(const secagg::Manifest& manifest, const secagg::Result& result);
+  // RESULT_CHECKED; how many chunks.
+  uint32_t HearChecked();
+  // The sum that is published next, by chunk: for who lies about it.
+  std::vector<Bytes>& sum_chunks() { return sum_chunks_; }
   // All of a masked round, from the manifest to the result.
   void RunRound(uint32_t round, uint64_t slot);
 
@@ -86,7 +94,8 @@ class Workbench {
   std::unique_ptr<FakeCoordinator> coordinator;
   secagg::RunId run{7, 7, 7};
   std::string recipe;
-  Digest model{};  // current
+  Digest model{};                              // current
+  std::optional<secagg::Commit> plain_commit;  // the agent's, without secure aggregation
 
  private:
   class Journal;
@@ -99,6 +108,7 @@ class Workbench {
                                  const std::vector<secagg::MaskStream>& streams) const;
 
   TemporaryFolder folder_;
+  Digest first_model_{};
   std::optional<secagg::Roster> roster_;
   std::unique_ptr<Journal> journal_;
   std::map<uint32_t, Peer> peers_;

@@ -124,6 +124,9 @@ TEST_P(EventLogTest, SecretsOfASlot) {
                    {JobId(1), SlotId(3), SiteId(4), Text("c")},
                    {JobId(2), SlotId(2), SiteId(4), Text("d")}};
   ASSERT_TRUE(log_->Write(batch).ok());
+  EXPECT_THAT(log_->SlotsWithSecrets().value(),
+              ElementsAre(std::pair(JobId(1), SlotId(2)), std::pair(JobId(1), SlotId(3)),
+                          std::pair(JobId(2), SlotId(2))));
   const std::vector<RevealedSecret> secrets = log_->Secrets(JobId(1), SlotId(2)).value();
   ASSERT_THAT(secrets, SizeIs(2));
   EXPECT_EQ(secrets[0].site, SiteId(4));
