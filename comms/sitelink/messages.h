@@ -89,8 +89,17 @@ struct Trained {
 // Segments of a round's vector, in this order.
 inline constexpr uint32_t kMetricsSegment = 0;
 inline constexpr uint32_t kUpdateSegment = 1;
-// Coordinates of the metrics segment; loss is in units of 1/kLossUnit.
-enum Metric : uint32_t { kWeight = 0, kExamples, kLossSum, kCorrect, kSaturated, kMetricCount };
+// Coordinates of the metrics segment; loss is in units of 1/kLossUnit, kClipped is 1 of a site
+// whose update was longer than the clip.
+enum Metric : uint32_t {
+  kWeight = 0,
+  kExamples,
+  kLossSum,
+  kCorrect,
+  kSaturated,
+  kClipped,
+  kMetricCount
+};
 inline constexpr double kLossUnit = 1024.0;
 inline constexpr uint32_t kMetricValueBits = 48;
 

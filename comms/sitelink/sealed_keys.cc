@@ -49,7 +49,7 @@ Bytes SealKeys(const std::vector<StreamKey>& keys, const PublicKey& launch_key, 
     std::copy_n(entry.key.data(), 32, at + 5);
     at += kKeyBytes;
   }
-  Bytes ciphertext = suite.SealOnce(*key, AssociatedData(round), plaintext);
+  Bytes ciphertext = suite.SealOnce(Aead::kAes256Gcm, *key, AssociatedData(round), plaintext);
   Wipe(plaintext);
   ByteWriter out;
   out.Raw(ephemeral.public_key).Raw(ciphertext);
@@ -65,7 +65,7 @@ absl::StatusOr<std::vector<StreamKey>> OpenKeys(ByteView sealed, const KeyPair& 
   auto key =
       SealingKey(launch_key.secret, ephemeral, ephemeral, launch_key.public_key, round, suite);
   if (!key.ok()) return Annotate(key.status(), "sealed stream keys");
-  auto opened = suite.OpenOnce(*key, AssociatedData(round), sealed.subspan(32));
+  auto opened = suite.OpenOnce(Aead::kAes256Gcm, *key, AssociatedData(round), sealed.subspan(32));
   if (!opened.ok()) return Annotate(opened.status(), "sealed stream keys");
   Bytes plaintext = *std::move(opened);
   ByteReader in(plaintext);

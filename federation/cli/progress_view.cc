@@ -36,6 +36,8 @@ std::string FormatRound(const v1::RoundReport& round, uint32_t rounds) {
   if (!phases.empty()) absl::StrAppend(&line, " (", absl::StrJoin(phases, ", "), ")");
   if (round.dropped_size() > 0)
     absl::StrAppend(&line, "  dropped: site ", absl::StrJoin(round.dropped(), ", "));
+  if (round.clipped() > 0) absl::StrAppendFormat(&line, "  clipped: %d sites", round.clipped());
+  if (round.saturated() > 0) absl::StrAppendFormat(&line, "  saturated: %d", round.saturated());
   if (round.attempts() > 1) absl::StrAppendFormat(&line, "  attempts: %d", round.attempts());
   return line;
 }

@@ -29,6 +29,8 @@ Json RoundJson(const v1::RoundReport& round) {
                {"bytes_down", round.bytes_down()},
                {"attempts", round.attempts()},
                {"saturated", round.saturated()},
+               {"clipped", round.clipped()},
+               {"scale_range", round.scale_range()},
                {"mask_hidden_s", round.mask_hidden_s()},
                {"mask_paid_s", round.mask_paid_s()},
                {"spot_checked", round.spot_checked()}};

@@ -46,7 +46,8 @@ class Encoder {
     Attempt(e.job, e.round, e.slot);
     out_.Raw(e.outcome.sum).Raw(e.outcome.next_model);
     out_.U64(e.outcome.weight).U64(e.outcome.examples).U64(e.outcome.correct);
-    out_.U64(e.outcome.saturated).F64(e.outcome.loss_sum);
+    out_.U64(e.outcome.saturated).U64(e.outcome.clipped);
+    out_.F64(e.outcome.loss_sum).F64(e.outcome.next_range);
     out_.U32(static_cast<uint32_t>(e.outcome.group_sums.size()));
     for (const Digest& root : e.outcome.group_sums) out_.Raw(root);
   }
@@ -133,7 +134,9 @@ class Decoder {
     e.outcome.examples = in_.U64();
     e.outcome.correct = in_.U64();
     e.outcome.saturated = in_.U64();
+    e.outcome.clipped = in_.U64();
     e.outcome.loss_sum = in_.F64();
+    e.outcome.next_range = in_.F64();
     e.outcome.group_sums.resize(in_.Count(1 << 16, 32));
     for (Digest& root : e.outcome.group_sums) root = in_.Array<32>();
   }

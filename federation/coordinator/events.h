@@ -15,6 +15,7 @@
 #include "federation/secagg/messages.h"
 #include "federation/secagg/site_slot.h"
 #include "federation/store/vector_store.h"
+#include "federation/strategy/scale.h"
 #include "kernels/vector_layout.h"
 
 namespace atl::coordinator {
@@ -59,8 +60,9 @@ struct UploadComplete {
 // What a round's sum says.
 struct SumOutcome {
   Digest sum{}, next_model{};
-  uint64_t weight = 0, examples = 0, correct = 0, saturated = 0;
+  uint64_t weight = 0, examples = 0, correct = 0, saturated = 0, clipped = 0;
   double loss_sum = 0;
+  double next_range = 0;           // strategy::NextRange of the sum; 0: the clip
   std::vector<Digest> group_sums;  // of each group in the sum; none where the run is not split
 };
 struct SumDone {
@@ -199,6 +201,7 @@ struct StartSum {
   uint64_t weight_max = 1;
   std::string strategy;
   double server_lr = 1;
+  strategy::ScaleRule scale_rule = strategy::ScaleRule::kClip;  // of the next round
 };
 // No job uses the blob any more (the shell asks all others before it removes it).
 struct RemoveBlob {

@@ -30,6 +30,8 @@ v1::RoundReport JobState::Close(const SumOutcome& outcome, int64_t now_ms) {
     report.set_loss(outcome.loss_sum / examples);
   }
   report.set_saturated(outcome.saturated);
+  report.set_clipped(static_cast<uint32_t>(outcome.clipped));
+  report.set_scale_range(Range());
   for (const auto& [phase, ms] : attempt_->phase_ms()) tally_.phase_ms[phase] += ms;
   for (const char* phase : {"setup", "train", "mask", "upload", "unmask", "sum"}) {
     const auto at = tally_.phase_ms.find(phase);

@@ -7,6 +7,7 @@
 #include "comms/base/status.h"
 #include "comms/sitelink/messages.h"
 #include "federation/coordinator/job_state.h"
+#include "federation/strategy/scale.h"
 
 namespace atl::coordinator {
 namespace {
@@ -25,7 +26,14 @@ secagg::Session JobState::SessionOf(SlotId slot) const {
   session.roster = environment_->roster->digest();
   session.run = run_;
   session.slot = slot;
+  session.aead = recipe_.secure_aggregation.aead == "chacha20-poly1305" ? Aead::kChaCha20Poly1305
+                                                                        : Aead::kAes256Gcm;
   return session;
+}
+
+double JobState::Range() const {
+  return strategy::RangeOf(strategy::ScaleRuleOf(recipe_.secure_aggregation.scale),
+                           recipe_.secure_aggregation.clip_norm_l2, next_range_);
 }
 
 RoundPlan JobState::Plan(std::set<SiteId> live, uint32_t sites) const {
@@ -36,6 +44,7 @@ RoundPlan JobState::Plan(std::set<SiteId> live, uint32_t sites) const {
   plan.cohort_min = static_cast<uint32_t>(recipe_.federation.cohort_min);
   plan.strategy = recipe_.federation.strategy;
   plan.server_lr = recipe_.federation.server_lr;
+  plan.earlier = signed_;
 
   kernels::Segment metrics, update;
   metrics.length = sitelink::kMetricCount;
@@ -44,8 +53,8 @@ RoundPlan JobState::Plan(std::set<SiteId> live, uint32_t sites) const {
   update.length = parameters_;
   update.value_bits = static_cast<uint32_t>(recipe_.secure_aggregation.value_bits);
   update.sum_bits = kernels::SumBits(update.value_bits, sites);
-  // A vector at the clip in one coordinate alone still fits.
-  update.scale = static_cast<double>(update.bound()) / recipe_.secure_aggregation.clip_norm_l2;
+  plan.scale_rule = strategy::ScaleRuleOf(recipe_.secure_aggregation.scale);
+  update.scale = strategy::ScaleOf(update, Range());
 
   secagg::Manifest& manifest = plan.manifest;
   manifest.run = run_;
@@ -57,6 +66,9 @@ RoundPlan JobState::Plan(std::set<SiteId> live, uint32_t sites) const {
   manifest.weight_rule = recipe_.federation.weighting == "uniform" ? secagg::WeightRule::kUniform
                                                                    : secagg::WeightRule::kExamples;
   manifest.weight_max = static_cast<uint64_t>(recipe_.federation.weight_max);
+  manifest.cipher = recipe_.secure_aggregation.mask_cipher == "chacha20"
+                        ? kernels::MaskCipher::kChaCha20
+                        : kernels::MaskCipher::kAes256Ctr;
   return plan;
 }
 
@@ -179,12 +191,14 @@ void JobState::OpenSlots(int64_t now_ms, Effects& out) {
 void JobState::BeginRound(int64_t now_ms, Effects& out) {
   const std::set<SiteId> live = Live();
   if (const std::string lack = Lack(live); !lack.empty()) {
-    if (waiting_since_ms_ < 0) {
-      waiting_since_ms_ = now_ms;
-      reason_ = absl::StrCat("waits for sites: ", lack);
-      PublishStatus(out);
+    const auto min = static_cast<size_t>(recipe_.federation.cohort_min);
+    const auto refused = static_cast<size_t>(std::count_if(
+        members_.begin(), members_.end(), [](const auto& item) { return item.second.refused; }));
+    if (members_.size() < min + refused) {
+      return End(v1::FAILED,
+                 absl::StrCat(live.size(), " of at least ", min, " sites left: ", Losses()), out);
     }
-    return;
+    return AwaitCohort(lack, now_ms, out);
   }
   if (waiting_since_ms_ >= 0) {
     waiting_since_ms_ = -1;
@@ -201,13 +215,21 @@ void JobState::BeginRound(int64_t now_ms, Effects& out) {
     });
     if (at == slots_.end()) return;  // on its way
     const std::set<SiteId> invited(at->second.invited().begin(), at->second.invited().end());
-    secagg::GroupedSlot slot = std::move(at->second).Release();
     const SlotId id = at->first;
-    slots_.erase(at);
     std::set<SiteId> members;
-    for (SiteId site : slot.u1()) {
+    for (SiteId site : at->second.members()) {
       if (live.contains(site)) members.insert(site);
     }
+    if (!IsAdmissible(members)) {  // another slot, of all who are there, will do
+      const std::string why = "its members differ by one site from a cohort that was signed";
+      BurnSlot(id, invited, why, out);
+      slots_.erase(at);
+      if (++setups_failed_ <= kAttemptsMax) return;
+      return End(v1::FAILED,
+                 absl::StrCat("no keys could be set up for round ", CurrentRound(), ": ", why), out);
+    }
+    secagg::GroupedSlot slot = std::move(at->second).Release();
+    slots_.erase(at);
     RoundPlan plan = Plan(std::move(members), slot.sites());
     plan.slot = id;
     auto begun = RoundState::Masked(std::move(plan), std::move(slot), now_ms, out);
@@ -226,10 +248,24 @@ void JobState::BeginRound(int64_t now_ms, Effects& out) {
   threshold_ = attempt_->threshold();
 }
 
+void JobState::AwaitCohort(const std::string& why, int64_t now_ms, Effects& out) {
+  if (waiting_since_ms_ < 0) waiting_since_ms_ = now_ms;
+  if (std::string reason = absl::StrCat("waits for sites: ", why); reason != reason_) {
+    reason_ = std::move(reason);
+    PublishStatus(out);
+  }
+}
+
+// Whether sites will sign these survivors beside the ones that were signed in this round.
+bool JobState::IsAdmissible(const std::set<SiteId>& sites) const {
+  return secagg::CheckCohort(signed_, model_, {sites.begin(), sites.end()}, {}).ok();
+}
+
 // An attempt that was aborted gives way to another.
 void JobState::SettleAttempt(int64_t now_ms, Effects& out) {
   if (!attempt_ || attempt_->phase() != RoundState::Phase::kAborted) return;
   const std::string why = attempt_->reason();
+  for (const secagg::SignedCohort& cohort : attempt_->signed_cohorts()) signed_.push_back(cohort);
   attempt_.reset();
   out.Note(id_, absl::StrCat("round ", CurrentRound(), " aborted: ", why));
   if (tally_.attempts >= kAttemptsMax) {
@@ -281,11 +317,13 @@ void JobState::Summed(const SumDone& event, int64_t now_ms, Effects& out) {
   PublishResult(event, now_ms, out);
   tally_.bytes_down += out.TakePayloadBytes();
   reports_.push_back(Close(event.outcome, now_ms));
+  next_range_ = event.outcome.next_range;
   blob_round_.clear();
   blob_round_[sum_] = event.round.value();
   blob_round_[model_] = std::min<uint32_t>(event.round.value() + 1, recipe_.federation.rounds);
   ++rounds_completed_;
   attempt_.reset();
+  signed_.clear();
   tally_ = Tally();
   tally_.begun_ms = now_ms;
   PublishRound(rounds_completed_, out);

@@ -36,6 +36,11 @@ std::string JobState::Lack(const std::set<SiteId>& live) const {
   if (live.size() < min) {
     return absl::StrCat(live.size(), " of at least ", min, " are left: ", Losses());
   }
+  if (recipe_.secure_aggregation.enabled && !IsAdmissible(live)) {
+    return absl::StrCat("the sites that are left differ by one from those of an attempt at round ",
+                        CurrentRound(),
+                        " whose survivors were signed, and would refuse: ", Losses());
+  }
   if (!IsGrouped() || HasGroups(live) || CanSplit(live)) return "";
   const auto sizes = secagg::PickGroupSizes(static_cast<uint32_t>(live.size()), Terms());
   return absl::StrCat(std::string(sizes.status().message()), "; ", live.size(), " of ",

@@ -161,7 +161,10 @@ class JobState {
   void BurnSlot(SlotId slot, const std::set<SiteId>& sites, const std::string& why, Effects& out);
   void BeginRound(int64_t now_ms, Effects& out);
   void SettleAttempt(int64_t now_ms, Effects& out);
+  void AwaitCohort(const std::string& why, int64_t now_ms, Effects& out);
+  bool IsAdmissible(const std::set<SiteId>& sites) const;
   RoundPlan Plan(std::set<SiteId> live, uint32_t sites) const;
+  double Range() const;  // of the scale of the round that runs
   secagg::Session SessionOf(SlotId slot) const;
   uint32_t CurrentRound() const { return rounds_completed_ + 1; }
   // job_results.cc
@@ -193,6 +196,7 @@ class JobState {
   uint64_t parameters_ = 0;
   Digest first_model_{}, model_{}, previous_model_{}, sum_{};
   std::vector<Digest> group_sums_;  // of the round that sum_ is of
+  double next_range_ = 0;  // strategy::NextRange of the last sum; 0: there is none
 
   Stage stage_ = Stage::kQueued;
   v1::JobStatus status_ = v1::QUEUED;
@@ -209,6 +213,7 @@ class JobState {
   uint32_t setups_failed_ = 0;  // in a row
   std::optional<RoundState> attempt_;
   std::map<RoundId, OpenResult> results_;
+  std::vector<secagg::SignedCohort> signed_;  // in aborted attempts at the round that runs
   uint32_t rounds_completed_ = 0;
   Tally tally_;
   uint32_t threshold_ = 0;

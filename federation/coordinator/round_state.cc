@@ -271,6 +271,14 @@ absl::Status RoundState::Close(int64_t now_ms, Effects& out) {
         break;
       }
       ATOLL_ASSIGN_OR_RETURN(auto survivors, slot_->CloseUploads(plan_.cohort_min));
+      // Before anybody signs: sites would refuse it, and leave the job for good.
+      signed_cohorts_.clear();
+      for (const auto& [group, set] : survivors) {
+        secagg::SignedCohort cohort{plan_.manifest.model, secagg::IdsOf(set), plan_.slot, {}};
+        ATOLL_RETURN_IF_ERROR(
+            secagg::CheckCohort(plan_.earlier, cohort.model, cohort.survivors, {}));
+        signed_cohorts_.push_back(std::move(cohort));
+      }
       survivors_ = slot_->u3();
       questions_ = EncodeEach(survivors);
       Enter(Phase::kSigning, now_ms, out);
@@ -359,6 +367,7 @@ StartSum RoundState::Task() const {
   task.weight_max = manifest.weight_max;
   task.strategy = plan_.strategy;
   task.server_lr = plan_.server_lr;
+  task.scale_rule = plan_.scale_rule;
   return task;
 }
 

@@ -26,8 +26,12 @@ struct RoundPlan {
   std::set<SiteId>
       live;  // members of the slot that are there; without secure aggregation: the participants
   uint32_t cohort_min = 1;
+  // What sites were asked to sign in the round's attempts before: their ledgers hold it against
+  // this one's survivors.
+  std::vector<secagg::SignedCohort> earlier;
   std::string strategy;
   double server_lr = 1;
+  strategy::ScaleRule scale_rule = strategy::ScaleRule::kClip;
 };
 
 // A state machine without I/O and clock. Owned by a JobState. All groups of a split run take a step
@@ -72,6 +76,8 @@ class RoundState {
   const char* Awaited() const;       // what for: "its masked vector"
   std::set<SiteId> Asked() const { return plan_.live; }
   const std::vector<SiteId>& survivors() const { return survivors_; }
+  // What sites were asked to sign, each group's; empty before R3.
+  const std::vector<secagg::SignedCohort>& signed_cohorts() const { return signed_cohorts_; }
   uint32_t threshold() const { return slot_ ? slot_->threshold() : 0; }  // the groups' smallest
   uint32_t group_count() const { return slot_ ? slot_->group_count() : 1; }
   // Groups in the sum; 0 where the run is not split.
@@ -118,6 +124,7 @@ class RoundState {
   std::string failure_;
   std::map<uint32_t, Bytes> questions_;  // encoded, by group
   std::vector<SiteId> survivors_;
+  std::vector<secagg::SignedCohort> signed_cohorts_;
   std::vector<SumGroup> sums_;  // of the groups that are not out
   std::map<uint32_t, std::vector<secagg::RevealedSecret>> secrets_;  // by number of the group
   std::map<std::string, int64_t> phase_ms_;

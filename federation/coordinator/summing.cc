@@ -13,6 +13,7 @@
 #include "comms/base/status.h"
 #include "comms/sitelink/messages.h"
 #include "federation/secagg/sum.h"
+#include "federation/strategy/scale.h"
 #include "federation/strategy/strategy.h"
 
 namespace atl::coordinator {
@@ -50,6 +51,7 @@ absl::StatusOr<SumOutcome> DecodeMetrics(ByteView packed, const kernels::Segment
   outcome.examples = static_cast<uint64_t>(values[sitelink::kExamples]);
   outcome.correct = static_cast<uint64_t>(values[sitelink::kCorrect]);
   outcome.saturated = static_cast<uint64_t>(values[sitelink::kSaturated]);
+  outcome.clipped = static_cast<uint64_t>(values[sitelink::kClipped]);
   outcome.loss_sum = static_cast<double>(values[sitelink::kLossSum]) / sitelink::kLossUnit;
   return outcome;
 }
@@ -70,6 +72,7 @@ struct Chunk {
   // Of each group, where there are several.
   std::vector<Bytes> group_sums;
   std::vector<Digest> group_digests;
+  strategy::SumOfSquares squares;
 };
 
 std::span<uint8_t> BytesOf(std::vector<float>& values) {
@@ -97,6 +100,10 @@ class ChunkMaker {
     made.sum_digest = Sha256::Of(made.sum);
     if (inputs_->layout.chunk(index).segment != sitelink::kUpdateSegment) return made;
     ATOLL_RETURN_IF_ERROR(TakeStep(index, made));
+    if (inputs_->task.scale_rule == strategy::ScaleRule::kLastAggregate) {
+      ATOLL_RETURN_IF_ERROR(
+          made.squares.Add(made.sum, inputs_->layout.chunk(index).elements, inputs_->step.segment));
+    }
     made.next_digest = Sha256::Of(BytesOf(made.next));
     return made;
   }
@@ -227,7 +234,7 @@ absl::StatusOr<Outputs> OpenOutputs(const StartSum& task, const store::BlobStore
 
 // All chunks of the update, by so many threads.
 absl::Status WriteUpdate(const Inputs& inputs, uint32_t threads, const std::atomic<bool>& stopped,
-                         Outputs& out) {
+                         Outputs& out, strategy::SumOfSquares& squares) {
   const uint32_t count = inputs.layout.chunk_count();
   // A chunk of each group is held for every chunk under way.
   const auto groups = static_cast<uint32_t>(inputs.vectors.size());
@@ -240,6 +247,7 @@ absl::Status WriteUpdate(const Inputs& inputs, uint32_t threads, const std::atom
     ATOLL_ASSIGN_OR_RETURN(const Chunk chunk, queue.Take());
     ATOLL_RETURN_IF_ERROR(out.AddSums(chunk));
     ATOLL_RETURN_IF_ERROR(out.next.AddHashedChunk(BytesOf(chunk.next), chunk.next_digest));
+    squares.Add(chunk.squares);
   }
   return absl::OkStatus();
 }
@@ -297,7 +305,9 @@ absl::StatusOr<SumOutcome> SumRound(const StartSum& task, const store::BlobStore
         inputs.step.total_weight,
         strategy::TotalWeight(static_cast<int64_t>(outcome.weight), task.weight_max, survivors));
   }
-  ATOLL_RETURN_IF_ERROR(WriteUpdate(inputs, SumThreads(threads), stopped, out));
+  strategy::SumOfSquares squares;
+  ATOLL_RETURN_IF_ERROR(WriteUpdate(inputs, SumThreads(threads), stopped, out, squares));
+  outcome.next_range = strategy::NextRange(squares, inputs.step.segment, survivors);
   ATOLL_ASSIGN_OR_RETURN(outcome.sum, out.sum.Commit());
   ATOLL_ASSIGN_OR_RETURN(outcome.next_model, out.next.Commit());
   for (store::BlobWriter& group : out.groups) {

@@ -13,6 +13,7 @@ absl::StatusOr<Manifest> CoordinatorSlot::OpenRound(Manifest draft) {
   draft.pre_keys = s.pre_keys_hash;
   draft.members = s.u1;
   draft.threshold = s.threshold;
+  draft.aead = s.session.aead;
   if (s.phase > Impl::Phase::kManifest && HashOf(draft) == s.manifest_hash) return draft;
   ATOLL_RETURN_IF_ERROR(s.Require(Impl::Phase::kManifest, "manifest"));
   const std::string problem = kernels::VectorLayout::Problem(draft.segments);

@@ -31,10 +31,11 @@ Digest ShareHash(const Session& session, ShareKind kind, SiteId dealer, SiteId h
   return HashAndWipe(std::move(writer));
 }
 
-Secret32 EnvelopeKey(const CryptoSuite& suite, const Secret32& agreed, const Digest& pre_keys,
-                     SiteId dealer, SiteId holder) {
+Secret32 EnvelopeKey(const CryptoSuite& suite, Aead aead, const Secret32& agreed,
+                     const Digest& pre_keys, SiteId dealer, SiteId holder) {
   ByteWriter info;
-  info.Raw(AsBytes("share")).U32(dealer.value()).U32(holder.value());
+  info.Raw(AsBytes(aead == Aead::kChaCha20Poly1305 ? "share/chacha20-poly1305" : "share"));
+  info.U32(dealer.value()).U32(holder.value());
   return suite.Hkdf(agreed.span(), pre_keys, info.bytes());
 }
 

@@ -16,10 +16,11 @@ Digest ShareHash(const Session& session, ShareKind kind, SiteId dealer, SiteId h
                  const Secret32& share);
 
 // Key of the envelope from dealer to holder: HKDF(ikm = X25519(enc keys), salt = H(U0), info =
-// "share" || dealer || holder); and what the envelope is bound to: run || slot || dealer || holder
-// || t || H(U0).
-Secret32 EnvelopeKey(const CryptoSuite& suite, const Secret32& agreed, const Digest& pre_keys,
-                     SiteId dealer, SiteId holder);
+// "share" || dealer || holder), with "share/chacha20-poly1305" in place of "share" under that AEAD,
+// so that no key serves two; and what the envelope is bound to: run || slot || dealer || holder ||
+// t || H(U0).
+Secret32 EnvelopeKey(const CryptoSuite& suite, Aead aead, const Secret32& agreed,
+                     const Digest& pre_keys, SiteId dealer, SiteId holder);
 Bytes EnvelopeBinding(const Session& session, SiteId dealer, SiteId holder, uint32_t threshold,
                       const Digest& pre_keys);
 

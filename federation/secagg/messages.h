@@ -25,6 +25,9 @@ struct Session {
   RunId run{};
   SlotId slot;
   uint32_t group = 0;
+  // Of the slot's envelopes, as the recipe says; no part of what signatures cover: the envelopes'
+  // keys and the manifest are bound to it.
+  Aead aead = Aead::kAes256Gcm;
 };
 
 // E1. b_commit = SHA-256("b" || run || slot || id || b).
@@ -85,8 +88,10 @@ struct Manifest {
   double clip_norm_l2 = 0;
   WeightRule weight_rule = WeightRule::kExamples;
   uint64_t weight_max = 1;  // W
+  double noise_stddev = 0;  // of the noise that a site adds to its update; this version adds none
   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
-  uint32_t threshold = 0;  // t
+  Aead aead = Aead::kAes256Gcm;  // of the slot's envelopes
+  uint32_t threshold = 0;        // t
 };
 
 // R1.

@@ -41,7 +41,8 @@ struct Codec<Manifest> {
       writer.U64(segment.length).U32(segment.value_bits).U32(segment.sum_bits).F64(segment.scale);
     }
     writer.F64(m.clip_norm_l2).U8(static_cast<uint8_t>(m.weight_rule)).U64(m.weight_max);
-    writer.U8(static_cast<uint8_t>(m.cipher)).U32(m.threshold);
+    writer.F64(m.noise_stddev);
+    writer.U8(static_cast<uint8_t>(m.cipher)).U8(static_cast<uint8_t>(m.aead)).U32(m.threshold);
   }
   static Manifest Get(ByteReader& reader) {
     Manifest m;
@@ -64,7 +65,9 @@ struct Codec<Manifest> {
     m.clip_norm_l2 = GetFinite(reader, "clip_norm_l2 is not finite");
     m.weight_rule = static_cast<WeightRule>(GetSmall(reader, 0, 1, "unknown weight rule"));
     m.weight_max = reader.U64();
+    m.noise_stddev = GetFinite(reader, "noise_stddev is not finite");
     m.cipher = static_cast<kernels::MaskCipher>(GetSmall(reader, 1, 2, "unknown mask cipher"));
+    m.aead = static_cast<Aead>(GetSmall(reader, 1, 2, "unknown AEAD"));
     m.threshold = reader.U32();
     return m;
   }

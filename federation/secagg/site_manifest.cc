@@ -72,6 +72,10 @@ absl::Status CheckManifestBasics(const SiteFloors& floors, SiteId self, const Ma
       manifest.cipher != kernels::MaskCipher::kChaCha20) {
     return Bad("unknown mask cipher");
   }
+  if (manifest.noise_stddev != 0) {
+    return Bad(absl::StrCat("noise_stddev ", manifest.noise_stddev,
+                            ": must be 0, this version of Atoll adds no noise"));
+  }
   return absl::OkStatus();
 }
 
@@ -129,6 +133,10 @@ absl::Status SiteSlot::Impl::CheckManifest(const Manifest& manifest,
   }
   if (manifest.group != record.session.group) {
     return Bad(absl::StrCat("group ", manifest.group, ": this is ", record.session.group));
+  }
+  if (manifest.aead != record.session.aead) {
+    return Bad(absl::StrCat("envelopes under ", NameOf(manifest.aead), ": this slot's were under ",
+                            NameOf(record.session.aead)));
   }
   if (manifest.pre_keys != HashOf(record.u0)) return Bad("H(U0) is not that of the U0 dealt to");
   if (manifest.threshold != record.threshold) {

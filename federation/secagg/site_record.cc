@@ -94,7 +94,8 @@ Bytes EncodeRecord(const SiteRecord& record) {
   writer.Reserve(10240 + record.u0.records.size() * 1024);
   writer.U32(kVersion).U8(static_cast<uint8_t>(record.state));
   writer.Raw(record.session.roster).Raw(record.session.run);
-  writer.U64(record.session.slot.value()).U32(record.session.group).U32(record.id.value());
+  writer.U64(record.session.slot.value()).U32(record.session.group);
+  writer.U8(static_cast<uint8_t>(record.session.aead)).U32(record.id.value());
   if (record.state != SlotState::kErased && record.state != SlotState::kBurnt) {
     PutIds(writer, record.scope.members);
     writer.U32(record.scope.total).U32(record.scope.corrupt_max);
@@ -145,6 +146,9 @@ absl::StatusOr<SiteRecord> DecodeRecord(ByteView bytes) {
   record.session.run = reader.Array<32>();
   record.session.slot = SlotId(reader.U64());
   record.session.group = reader.U32();
+  const uint8_t aead = reader.U8();
+  if (aead < 1 || aead > 2) reader.Fail("unknown AEAD");
+  record.session.aead = static_cast<Aead>(aead);
   record.id = GetId(reader);
   if (record.state != SlotState::kErased && record.state != SlotState::kBurnt) {
     record.scope.members = GetIds(reader, kMaxSites);

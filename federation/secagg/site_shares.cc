@@ -11,12 +11,12 @@
 namespace atl::secagg {
 namespace {
 
-Bytes SealShares(const CryptoSuite& suite, const Secret32& key, ByteView binding,
+Bytes SealShares(const CryptoSuite& suite, Aead aead, const Secret32& key, ByteView binding,
                  const HeldShares& shares) {
   ByteWriter writer;
   writer.Reserve(64).Raw(shares.mask_key.span()).Raw(shares.b.span());
   Bytes plaintext = std::move(writer).Take();
-  Bytes envelope = suite.SealOnce(key, binding, plaintext);
+  Bytes envelope = suite.SealOnce(aead, key, binding, plaintext);
   Wipe(plaintext);
   return envelope;
 }
@@ -112,9 +112,10 @@ absl::StatusOr<ShareBundle> SiteSlot::DealShares(const PreKeySet& u0) {
     if (!agreed.ok()) {
       return Annotate(agreed.status(), absl::StrCat("U0: enc_pk of ", Name(holder.id)));
     }
-    const Secret32 key = EnvelopeKey(impl_->suite(), *agreed, pre_keys, now.id, holder.id);
+    const Secret32 key =
+        EnvelopeKey(impl_->suite(), now.session.aead, *agreed, pre_keys, now.id, holder.id);
     const Bytes binding = EnvelopeBinding(now.session, now.id, holder.id, next.threshold, pre_keys);
-    bundle.envelopes.push_back(SealShares(impl_->suite(), key, binding, shares));
+    bundle.envelopes.push_back(SealShares(impl_->suite(), now.session.aead, key, binding, shares));
   }
   bundle.signature =
       impl_->Sign(kSharesLabel, SharesBody(now.id, next.threshold, pre_keys,
@@ -141,10 +142,12 @@ absl::StatusOr<HeldShares> OpenItem(const SiteRecord& record, const CryptoSuite&
                                               item.mask_share_hashes, item.b_share_hashes),
                                    item.signature));
   ATOLL_ASSIGN_OR_RETURN(const Secret32 agreed, suite.Agree(*record.enc_secret, dealer.enc_key));
-  const Secret32 key = EnvelopeKey(suite, agreed, pre_keys, item.dealer, record.id);
+  const Secret32 key =
+      EnvelopeKey(suite, record.session.aead, agreed, pre_keys, item.dealer, record.id);
   const Bytes binding =
       EnvelopeBinding(record.session, item.dealer, record.id, record.threshold, pre_keys);
-  ATOLL_ASSIGN_OR_RETURN(Bytes plaintext, suite.OpenOnce(key, binding, item.envelope));
+  ATOLL_ASSIGN_OR_RETURN(Bytes plaintext,
+                         suite.OpenOnce(record.session.aead, key, binding, item.envelope));
   if (plaintext.size() != 64) {
     Wipe(plaintext);
     return absl::InvalidArgumentError("an envelope of another size than two shares");

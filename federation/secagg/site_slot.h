@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "federation/secagg/cohort_ledger.h"
 #include "federation/secagg/messages.h"
 #include "federation/secagg/roster.h"
 #include "federation/secagg/slot_scope.h"
@@ -30,6 +31,7 @@ struct SiteFloors {
   uint64_t weight_max = 1'000'000'000;
   double clip_norm_l2_max = 1e6;
   uint32_t corrupt_sites_max = 0;  // c that a run must state at least
+  CohortRule cohorts;
 };
 
 enum class SlotState : uint8_t {
@@ -44,11 +46,19 @@ enum class SlotState : uint8_t {
   kBurnt
 };
 
-// Makes a slot's state durable. Save returns only when the bytes are on disk; they hold secrets.
+// Makes a slot's state durable, and the cohorts that were signed. What is written is on disk when
+// the call returns.
 class SlotJournal {
  public:
   virtual ~SlotJournal() = default;
+  // The bytes hold secrets.
   virtual absl::Status Save(SlotId slot, SlotState state, ByteView record) = 0;
+  // The cohorts signed over the data that the slots' run trains on, in this run and all earlier
+  // ones; with `model` only those over updates of that model.
+  virtual absl::StatusOr<std::vector<SignedCohort>> SignedCohorts(
+      const std::optional<Digest>& model) = 0;
+  // OK also for one that is there.
+  virtual absl::Status KeepCohort(const SignedCohort& cohort) = 0;
 };
 
 // Who this site is; shared by all its slots. Outlives them.
@@ -130,9 +140,10 @@ class SiteSlot {
   // after it the keys are gone, and so FAILED_PRECONDITION: the committed vector is uploaded as it
   // is stored.
   absl::StatusOr<std::vector<MaskStream>> EnterContext(const CohortSet& u2);
-  absl::StatusOr<Commit> SignCommit(uint64_t bytes, const Digest& root);   // R2
-  absl::StatusOr<SurvivorSignature> SignSurvivors(const SurvivorSet& u3);  // R3
-  absl::StatusOr<UnmaskAnswer> Unmask(const UnmaskRequest& request);       // R4
+  absl::StatusOr<Commit> SignCommit(uint64_t bytes, const Digest& root);  // R2
+  // R3. PERMISSION_DENIED for a cohort that the ledger forbids.
+  absl::StatusOr<SurvivorSignature> SignSurvivors(const SurvivorSet& u3);
+  absl::StatusOr<UnmaskAnswer> Unmask(const UnmaskRequest& request);  // R4
   // R5 is checked against these (check_result.h). FAILED_PRECONDITION before U2 and after the end.
   absl::StatusOr<SlotFacts> Facts() const;
   absl::Status Erase();  // after R5

@@ -23,14 +23,26 @@ absl::StatusOr<SurvivorSignature> SiteSlot::SignSurvivors(const SurvivorSet& u3)
     ATOLL_RETURN_IF_ERROR(impl_->Verify(
         member.id, kCommitLabel, CommitBody(ctx, member.bytes, member.root), member.signature));
   }
-  if (now.signature) return *now.signature;
-  SiteRecord next = now;
-  next.survivors = survivors;
-  next.signature =
-      SurvivorSignature{now.id, impl_->Sign(kSurvivorsLabel, SurvivorsBody(ctx, survivors))};
-  next.state = SlotState::kSigned;
-  ATOLL_RETURN_IF_ERROR(impl_->Advance(std::move(next)));
-  return *impl_->record.signature;
+  if (!now.signature) {
+    const CohortRule& rule = impl_->floors().cohorts;
+    const Digest& model = now.manifest->model;
+    ATOLL_ASSIGN_OR_RETURN(
+        const std::vector<SignedCohort> earlier,
+        impl_->journal->SignedCohorts(rule.distance_min > 0 ? std::nullopt : std::optional(model)));
+    ATOLL_RETURN_IF_ERROR(CheckCohort(earlier, model, survivors, rule));
+    SiteRecord next = now;
+    next.survivors = survivors;
+    next.signature =
+        SurvivorSignature{now.id, impl_->Sign(kSurvivorsLabel, SurvivorsBody(ctx, survivors))};
+    next.state = SlotState::kSigned;
+    ATOLL_RETURN_IF_ERROR(impl_->Advance(std::move(next)));
+  }
+  // Also of a signature that a crash kept from being told: it is in the ledger before it leaves.
+  const SiteRecord& record = impl_->record;
+  ATOLL_RETURN_IF_ERROR(
+      impl_->journal->KeepCohort({record.manifest->model, record.survivors, record.session.slot,
+                                  record.signature->signature}));
+  return *record.signature;
 }
 
 absl::StatusOr<UnmaskAnswer> SiteSlot::Unmask(const UnmaskRequest& request) {

@@ -1,10 +1,13 @@
 #include "federation/site/offer.h"
 
 #include <algorithm>
+#include <filesystem>
 
+#include "absl/strings/str_format.h"
 #include "comms/base/crypto/sha256.h"
 #include "comms/base/status.h"
 #include "comms/sitelink/messages.h"
+#include "federation/strategy/scale.h"
 #include "kernels/vector_layout.h"
 #include "recipes/schema/load.h"
 
@@ -29,6 +32,22 @@ absl::Status BadRound(const std::string& why) {
 }
 
 }  // namespace
+
+Digest DataDigest(const Offer& offer) {
+  const recipes::Data& data = offer.recipe.data;
+  std::string folder = std::filesystem::path(data.folder).lexically_normal().string();
+  while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
+  ByteWriter writer;
+  writer.Raw(AsBytes("atoll/data/v1")).Sized(data.dataset).Sized(folder);
+  writer.U64(static_cast<uint64_t>(data.limit));
+  writer.Sized(ToString(data.partition.kind));
+  writer.F64(data.partition.kind == recipes::PartitionKind::kDirichlet ? data.partition.alpha : 0);
+  writer.U64(data.partition.kind == recipes::PartitionKind::kLabels
+                 ? static_cast<uint64_t>(data.partition.labels)
+                 : 0);
+  writer.U64(offer.recipe.train.seed).U32(offer.site_index).U32(offer.site_count);
+  return Sha256::Of(writer.bytes());
+}
 
 absl::StatusOr<Offer> ParseOffer(const v1::JobOffer& message) {
   Offer offer;
@@ -103,7 +122,41 @@ absl::Status CheckOffer(const Offer& offer, const OfferLimits& limits) {
   return absl::OkStatus();
 }
 
-absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer) {
+kernels::MaskCipher MaskCipherOf(const recipes::Recipe& recipe) {
+  return recipe.secure_aggregation.mask_cipher == "chacha20" ? kernels::MaskCipher::kChaCha20
+                                                             : kernels::MaskCipher::kAes256Ctr;
+}
+
+Aead AeadOf(const recipes::Recipe& recipe) {
+  return recipe.secure_aggregation.aead == "chacha20-poly1305" ? Aead::kChaCha20Poly1305
+                                                               : Aead::kAes256Gcm;
+}
+
+namespace {
+
+// The lowest scale that the rule may give is that of the clip.
+absl::Status CheckScale(const kernels::Segment& update, const recipes::SecureAggregation& recipe,
+                        std::optional<double> next_range) {
+  const strategy::ScaleRule rule = strategy::ScaleRuleOf(recipe.scale);
+  if (next_range || rule == strategy::ScaleRule::kClip) {
+    const double range = strategy::RangeOf(rule, recipe.clip_norm_l2, next_range.value_or(0));
+    if (const double scale = strategy::ScaleOf(update, range); update.scale != scale) {
+      return BadRound(absl::StrFormat("scale %.17g: the recipe's rule %s gives %.17g", update.scale,
+                                      recipe.scale, scale));
+    }
+    return absl::OkStatus();
+  }
+  const double least = strategy::ScaleOf(update, recipe.clip_norm_l2);
+  const double most = strategy::ScaleOf(update, strategy::kRangeOfClipMin * recipe.clip_norm_l2);
+  if (update.scale >= least && update.scale <= most) return absl::OkStatus();
+  return BadRound(
+      absl::StrFormat("scale %.17g: must be in [%.17g, %.17g]", update.scale, least, most));
+}
+
+}  // namespace
+
+absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer,
+                        std::optional<double> next_range) {
   const recipes::Recipe& recipe = offer.recipe;
   if (manifest.masked != recipe.secure_aggregation.enabled) {
     return BadRound(absl::StrCat("masked is ", manifest.masked, ": the recipe says ",
@@ -119,6 +172,11 @@ absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer) {
     return BadRound(absl::StrCat("metrics of ", metrics.length, " values of ", metrics.value_bits,
                                  " bits: must be ", sitelink::kMetricCount, " of ",
                                  sitelink::kMetricValueBits));
+  }
+  if (metrics.scale != 1) return BadRound(absl::StrCat("metrics of scale ", metrics.scale));
+  if (manifest.weight_max > static_cast<uint64_t>(metrics.bound())) {
+    return BadRound(absl::StrCat("weight_max ", manifest.weight_max, ": metrics of ",
+                                 metrics.value_bits, " bits hold at most ", metrics.bound()));
   }
   if (update.length != offer.parameters) {
     return BadRound(absl::StrCat("an update of ", update.length, " coordinates: the model has ",
@@ -140,7 +198,11 @@ absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer) {
     return BadRound(absl::StrCat("weight_max ", manifest.weight_max, ": the recipe says ",
                                  recipe.federation.weight_max));
   }
-  return absl::OkStatus();
+  if (manifest.cipher != MaskCipherOf(recipe)) {
+    return BadRound(absl::StrCat("another mask cipher than the recipe's, which is ",
+                                 recipe.secure_aggregation.mask_cipher));
+  }
+  return CheckScale(update, recipe.secure_aggregation, next_range);
 }
 
 }  // namespace atl::site

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -42,6 +43,10 @@ struct OfferLimits {
   secagg::SiteFloors floors;
 };
 
+// SHA-256 of what decides which examples this site trains on: data set, folder, limit, partition,
+// seed, and the site's part of them. Two ways to write one folder give one digest.
+Digest DataDigest(const Offer& offer);
+
 // INVALID_ARGUMENT for what is no offer: sizes, a recipe that does not load.
 absl::StatusOr<Offer> ParseOffer(const v1::JobOffer& offer);
 
@@ -49,8 +54,15 @@ absl::StatusOr<Offer> ParseOffer(const v1::JobOffer& offer);
 // floors, RESOURCE_EXHAUSTED for what it does not have.
 absl::Status CheckOffer(const Offer& offer, const OfferLimits& limits);
 
+// What a job's masks are made with, and its slots' envelopes sealed.
+kernels::MaskCipher MaskCipherOf(const recipes::Recipe& recipe);
+Aead AeadOf(const recipes::Recipe& recipe);
+
 // Whether the coordinator asks in this round for what the recipe says, beyond what secagg checks:
-// INVALID_ARGUMENT when segments, clip or weights are others than the recipe's.
-absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer);
+// INVALID_ARGUMENT when segments, clip, weights or suite are others than the recipe's, or the scale
+// is not what its rule gives. `next_range`: strategy::NextRange of the last sum, as this site
+// worked it out; none where it missed that sum, and then any range up to the clip will do.
+absl::Status CheckRound(const secagg::Manifest& manifest, const Offer& offer,
+                        std::optional<double> next_range);
 
 }  // namespace atl::site

@@ -37,8 +37,8 @@ std::vector<uint32_t> PackedChunkBytes(const std::vector<kernels::Segment>& segm
   return sizes;
 }
 
-absl::Status TakeServerStep(const ServerStep& step, const store::BlobStore& blobs,
-                            const Cancellation& cancellation) {
+absl::StatusOr<double> TakeServerStep(const ServerStep& step, const store::BlobStore& blobs,
+                                      const Cancellation& cancellation) {
   ATOLL_ASSIGN_OR_RETURN(const store::BlobReader model, blobs.OpenBlob(step.manifest.model));
   ATOLL_ASSIGN_OR_RETURN(const store::BlobReader sum, blobs.OpenBlob(step.result.sum));
   ATOLL_ASSIGN_OR_RETURN(store::BlobWriter writer, blobs.NewBlob());
@@ -48,6 +48,7 @@ absl::Status TakeServerStep(const ServerStep& step, const store::BlobStore& blob
   options.server_lr = step.server_lr;
   ATOLL_ASSIGN_OR_RETURN(options.total_weight, WeightOf(step, sum));
 
+  strategy::SumOfSquares squares;
   std::vector<float> values, next;
   uint32_t model_chunk = 0;
   for (uint32_t i = 0; i < layout.chunk_count(); ++i) {
@@ -64,11 +65,16 @@ absl::Status TakeServerStep(const ServerStep& step, const store::BlobStore& blob
     next.resize(chunk.elements);
     std::memcpy(values.data(), bytes.data(), bytes.size());
     ATOLL_RETURN_IF_ERROR(strategy::ApplyFedAvg(values, packed, options, next));
+    if (step.scale_rule == strategy::ScaleRule::kLastAggregate) {
+      ATOLL_RETURN_IF_ERROR(squares.Add(packed, chunk.elements, options.segment));
+    }
     ATOLL_RETURN_IF_ERROR(writer.AddChunk(
         {reinterpret_cast<const uint8_t*>(next.data()), next.size() * sizeof(float)}));
   }
   ATOLL_ASSIGN_OR_RETURN(const Digest root, writer.Commit());
-  if (root == step.result.next_model) return absl::OkStatus();
+  if (root == step.result.next_model) {
+    return strategy::NextRange(squares, options.segment, step.result.sites);
+  }
   ATOLL_RETURN_IF_ERROR(blobs.Remove(root));
   return absl::InvalidArgumentError(absl::StrCat(
       "result of round ", step.result.round.value(), ": the coordinator's next model is ",

@@ -127,6 +127,12 @@ std::vector<Key> Keys(const fs::path& folder) {
       {"floors.corrupt_sites_max",
        Integer<uint32_t>(
            [](SiteOptions & o) -> auto& { return o.floors.corrupt_sites_max; }, 0, 65'535)},
+      {"floors.cohort_distance_min",
+       Integer<uint32_t>(
+           [](SiteOptions & o) -> auto& { return o.floors.cohorts.distance_min; }, 0,
+           secagg::kMaxSites)},
+      {"floors.allow_difference_of_one",
+       Bool([](SiteOptions & o) -> auto& { return o.floors.cohorts.allow_difference_of_one; })},
       {"floors.clip_norm_l2_max",
        Number([](SiteOptions & o) -> auto& { return o.floors.clip_norm_l2_max; })},
   };

@@ -56,13 +56,18 @@ SiteJob::~SiteJob() {
 }
 
 absl::Status SiteJob::Restore() {
-  ATOLL_ASSIGN_OR_RETURN(slots_, SlotBook::Open(*services_.identity, *services_.store, offer_.run,
-                                                {offer_.terms(), offer_.is_grouped()}));
+  SlotBookOptions book;
+  book.run = offer_.run;
+  book.terms = offer_.terms();
+  book.is_grouped = offer_.is_grouped();
+  book.data = DataDigest(offer_);
+  book.aead = AeadOf(offer_.recipe);
+  ATOLL_ASSIGN_OR_RETURN(slots_, SlotBook::Open(*services_.identity, *services_.store, book));
   const absl::StatusOr<store::RunRow> row = services_.store->GetRun(offer_.run);
   if (absl::IsNotFound(row.status())) {
     // Job numbers begin again with another coordinator: vectors of that number are another run's.
     ATOLL_RETURN_IF_ERROR(services_.vectors->RemoveJob(offer_.job));
-    run_ = {offer_.run, offer_.job, RoundId(1), offer_.first_model, offer_.first_model};
+    run_ = {offer_.run, offer_.job, RoundId(1), offer_.first_model, offer_.first_model, 0};
     return services_.store->SaveRun(run_);
   }
   ATOLL_RETURN_IF_ERROR(row.status());
@@ -208,7 +213,7 @@ absl::Status SiteJob::OnManifest(const v1::SecAgg& message) {
     ATOLL_RETURN_IF_ERROR(
         secagg::CheckPlainManifest(*services_.identity, offer_.run, manifest, expected));
   }
-  ATOLL_RETURN_IF_ERROR(CheckRound(manifest, offer_));
+  ATOLL_RETURN_IF_ERROR(CheckRound(manifest, offer_, KnownRange(manifest)));
   DropAttempt();
   ATOLL_RETURN_IF_ERROR(
       services_.store->PutSetting(ManifestKey(offer_.run), secagg::Encode(manifest)));

@@ -81,6 +81,7 @@ class SiteJob : public Job, private TrainerEvents {
 
   // The round (site_job_round.cc).
   absl::StatusOr<secagg::ManifestExpectation> Expect(const secagg::Manifest& manifest) const;
+  std::optional<double> KnownRange(const secagg::Manifest& manifest) const;
   absl::Status BeginAttempt(const secagg::Manifest& manifest);
   void DropAttempt();
   // Whatever can be done now, again and again.
@@ -104,7 +105,8 @@ class SiteJob : public Job, private TrainerEvents {
   struct Outcome;
   absl::StatusOr<std::optional<secagg::ResultClaim>> CheckedClaim(const Outcome& outcome) const;
   absl::Status OnResult(const v1::SecAgg& message);
-  void OnStepTaken(const std::shared_ptr<Outcome>& outcome, const absl::Status& status);
+  void OnStepTaken(const std::shared_ptr<Outcome>& outcome,
+                   const absl::StatusOr<double>& next_range);
   absl::Status RestoreCheck();
   void ResumeCheck();
   void StartCheck(const std::shared_ptr<Outcome>& outcome);

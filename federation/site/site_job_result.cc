@@ -110,23 +110,26 @@ absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
       status = DownloadBlob(services_.channel, SumOf(outcome->manifest, outcome->result.sum),
                             *services_.blobs, cancellation);
     }
+    absl::StatusOr<double> next_range = status;
     if (status.ok()) {
-      const ServerStep step{outcome->manifest, outcome->result, offer_.recipe.federation.server_lr};
-      status = TakeServerStep(step, *services_.blobs, cancellation);
+      const ServerStep step{outcome->manifest, outcome->result, offer_.recipe.federation.server_lr,
+                            strategy::ScaleRuleOf(offer_.recipe.secure_aggregation.scale)};
+      next_range = TakeServerStep(step, *services_.blobs, cancellation);
     }
-    if (!status.ok()) (void)services_.blobs->Remove(outcome->result.sum);
-    Post(cancellation, [this, outcome, status] { OnStepTaken(outcome, status); });
+    if (!next_range.ok()) (void)services_.blobs->Remove(outcome->result.sum);
+    Post(cancellation, [this, outcome, next_range] { OnStepTaken(outcome, next_range); });
   });
   return absl::OkStatus();
 }
 
-void SiteJob::OnStepTaken(const std::shared_ptr<Outcome>& outcome, const absl::Status& status) {
+void SiteJob::OnStepTaken(const std::shared_ptr<Outcome>& outcome,
+                          const absl::StatusOr<double>& next_range) {
   stepping_ = nullptr;
   next_model_.reset();
   const secagg::Result& result = outcome->result;
   const SlotId slot = outcome->manifest.slot;
-  if (!status.ok()) {
-    return Fail(absl::StrCat("round ", result.round.value(), ": ", ToString(status)));
+  if (!next_range.ok()) {
+    return Fail(absl::StrCat("round ", result.round.value(), ": ", ToString(next_range.status())));
   }
   const bool is_to_check = outcome->claim && services_.spot_check_chunks > 0;
   absl::Status saved;
@@ -140,6 +143,7 @@ void SiteJob::OnStepTaken(const std::shared_ptr<Outcome>& outcome, const absl::S
   const Digest old = run_.model;
   run_.round = RoundId(result.round.value() + 1);
   run_.model = result.next_model;
+  run_.range = *next_range;
   saved.Update(services_.store->SaveRun(run_));
   spdlog::info("job {}: round {} is over, {} sites; the next model is {}", offer_.job.value(),
                result.round.value(), result.sites, Hex(result.next_model));

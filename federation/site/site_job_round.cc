@@ -36,6 +36,14 @@ absl::StatusOr<secagg::ManifestExpectation> SiteJob::Expect(
   return expected;
 }
 
+// What the scale rule starts from: what this site worked out of the last sum, 0 in the first round.
+// None where it missed that sum.
+std::optional<double> SiteJob::KnownRange(const secagg::Manifest& manifest) const {
+  if (manifest.round == RoundId(1)) return 0;
+  if (manifest.round == run_.round) return run_.range;
+  return std::nullopt;
+}
+
 store::VectorId SiteJob::VectorIdOf(const Attempt& attempt) const {
   return {offer_.job, attempt.manifest.round, attempt.manifest.slot, services_.identity->id};
 }

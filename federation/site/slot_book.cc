@@ -19,7 +19,8 @@ std::string SplitKey(const secagg::RunId& run) { return absl::StrCat("groups/", 
 // Writes slots to the store; a slot that is over keeps its number there and no secret.
 class SlotBook::Journal : public secagg::SlotJournal, public secagg::SplitJournal {
  public:
-  Journal(store::SiteStore& store, const secagg::RunId& run) : store_(store), run_(run) {}
+  Journal(store::SiteStore& store, const SlotBookOptions& options)
+      : store_(store), run_(options.run), data_(options.data) {}
   absl::Status Save(SlotId slot, secagg::SlotState state, ByteView record) override {
     const uint32_t number = static_cast<uint32_t>(state);
     if (IsOver(state)) return store_.EraseSlot(run_, slot, number);
@@ -28,37 +29,50 @@ class SlotBook::Journal : public secagg::SlotJournal, public secagg::SplitJourna
   absl::Status SaveSplit(ByteView record) override {
     return store_.PutSetting(SplitKey(run_), record);
   }
+  absl::StatusOr<std::vector<secagg::SignedCohort>> SignedCohorts(
+      const std::optional<Digest>& model) override {
+    ATOLL_ASSIGN_OR_RETURN(std::vector<store::CohortRow> rows, store_.Cohorts(data_, model));
+    std::vector<secagg::SignedCohort> cohorts;
+    for (store::CohortRow& row : rows) {
+      cohorts.push_back({row.model, std::move(row.survivors), row.slot, row.signature});
+    }
+    return cohorts;
+  }
+  absl::Status KeepCohort(const secagg::SignedCohort& cohort) override {
+    return store_.KeepCohort(
+        {data_, cohort.model, cohort.survivors, run_, cohort.slot, cohort.signature});
+  }
 
  private:
   store::SiteStore& store_;
   const secagg::RunId run_;
+  const Digest data_;
 };
 
 SlotBook::SlotBook(const secagg::SiteIdentity& identity, store::SiteStore& store,
-                   const secagg::RunId& run, const SlotRules& rules)
+                   const SlotBookOptions& options)
     : identity_(identity),
       store_(store),
-      run_(run),
-      rules_(rules),
-      journal_(std::make_unique<Journal>(store, run)) {}
+      options_(options),
+      journal_(std::make_unique<Journal>(store, options)) {}
 
 SlotBook::~SlotBook() = default;
 
 absl::StatusOr<std::unique_ptr<SlotBook>> SlotBook::Open(const secagg::SiteIdentity& identity,
                                                          store::SiteStore& store,
-                                                         const secagg::RunId& run,
-                                                         const SlotRules& rules) {
-  std::unique_ptr<SlotBook> book(new SlotBook(identity, store, run, rules));
-  if (rules.is_grouped) {
-    absl::StatusOr<Bytes> record = store.GetSetting(SplitKey(run));
+                                                         const SlotBookOptions& options) {
+  std::unique_ptr<SlotBook> book(new SlotBook(identity, store, options));
+  if (options.is_grouped) {
+    absl::StatusOr<Bytes> record = store.GetSetting(SplitKey(options.run));
     if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
     if (!record.ok()) record = Bytes();
-    auto split = secagg::SiteSplit::Open(identity, run, rules.terms, *record, *book->journal_);
+    auto split =
+        secagg::SiteSplit::Open(identity, options.run, options.terms, *record, *book->journal_);
     Wipe(*record);
     if (!split.ok()) return split.status();
     book->split_.emplace(*std::move(split));
   }
-  ATOLL_ASSIGN_OR_RETURN(std::vector<store::SlotRow> rows, store.Slots(run));
+  ATOLL_ASSIGN_OR_RETURN(std::vector<store::SlotRow> rows, store.Slots(options.run));
   absl::Status status;
   for (store::SlotRow& row : rows) {
     if (status.ok() && !IsOver(static_cast<secagg::SlotState>(row.state))) {
@@ -77,7 +91,7 @@ absl::StatusOr<std::unique_ptr<SlotBook>> SlotBook::Open(const secagg::SiteIdent
 
 absl::StatusOr<secagg::SiteSlot*> SlotBook::OpenSlot(SlotId slot) {
   if (const auto known = slots_.find(slot); known != slots_.end()) return &known->second;
-  absl::StatusOr<store::SlotRow> row = store_.GetSlot(run_, slot);
+  absl::StatusOr<store::SlotRow> row = store_.GetSlot(options_.run, slot);
   if (row.ok()) {
     Wipe(row->record);
     return absl::FailedPreconditionError(absl::StrCat("slot ", slot.value(), " was used before"));
@@ -88,8 +102,8 @@ absl::StatusOr<secagg::SiteSlot*> SlotBook::OpenSlot(SlotId slot) {
   }
   secagg::Session session = SessionOf(slot);
   secagg::SlotScope scope;
-  scope.corrupt_max = rules_.terms.corrupt_max;
-  if (rules_.is_grouped) {
+  scope.corrupt_max = options_.terms.corrupt_max;
+  if (options_.is_grouped) {
     if (!split_->group()) {
       return absl::FailedPreconditionError(
           absl::StrCat("slot ", slot.value(), ": the sites are not split into groups yet"));
@@ -142,8 +156,9 @@ absl::Status SlotBook::EraseOver(RoundId round, SlotId kept) {
 secagg::Session SlotBook::SessionOf(SlotId slot) const {
   secagg::Session session;
   session.roster = identity_.roster.digest();
-  session.run = run_;
+  session.run = options_.run;
   session.slot = slot;
+  session.aead = options_.aead;
   return session;
 }
 

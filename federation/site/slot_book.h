@@ -12,10 +12,13 @@
 
 namespace atl::site {
 
-// What a run says of who is in a slot with whom.
-struct SlotRules {
-  secagg::GroupTerms terms;
-  bool is_grouped = false;  // slots are of groups, which a split has made
+// What a run's slots have in common.
+struct SlotBookOptions {
+  secagg::RunId run{};
+  secagg::GroupTerms terms;  // of who is in a slot with whom
+  bool is_grouped = false;   // slots are of groups, which a split has made
+  Digest data{};             // of the site's data: the cohort ledger is kept by it
+  Aead aead = Aead::kAes256Gcm;
 };
 
 // Not thread-safe. Outlived by identity and store.
@@ -25,8 +28,7 @@ class SlotBook {
   // parse, FAILED_PRECONDITION for a run that was split under other terms; the store's errors.
   static absl::StatusOr<std::unique_ptr<SlotBook>> Open(const secagg::SiteIdentity& identity,
                                                         store::SiteStore& store,
-                                                        const secagg::RunId& run,
-                                                        const SlotRules& rules = {});
+                                                        const SlotBookOptions& options);
   ~SlotBook();
 
   // The slot, with fresh keys if it is new, of this site's group in a grouped run.
@@ -49,13 +51,12 @@ class SlotBook {
 
  private:
   class Journal;
-  SlotBook(const secagg::SiteIdentity& identity, store::SiteStore& store, const secagg::RunId& run,
-           const SlotRules& rules);
+  SlotBook(const secagg::SiteIdentity& identity, store::SiteStore& store,
+           const SlotBookOptions& options);
 
   const secagg::SiteIdentity& identity_;
   store::SiteStore& store_;
-  const secagg::RunId run_;
-  const SlotRules rules_;
+  const SlotBookOptions options_;
   std::unique_ptr<Journal> journal_;
   std::optional<secagg::SiteSplit> split_;
   std::map<SlotId, secagg::SiteSlot> slots_;

@@ -1,5 +1,6 @@
 #include "federation/store/site_store.h"
 
+#include <algorithm>
 #include <mutex>
 
 #include "comms/base/files.h"
@@ -17,7 +18,11 @@ const std::vector<std::string>& Schema() {
       "CREATE TABLE slots (run BLOB NOT NULL, slot INTEGER NOT NULL, state INTEGER NOT NULL, "
       "record BLOB NOT NULL, erased INTEGER NOT NULL, PRIMARY KEY (run, slot)) STRICT",
       "CREATE TABLE runs (run BLOB NOT NULL PRIMARY KEY, job INTEGER NOT NULL, "
-      "round INTEGER NOT NULL, first_model BLOB NOT NULL, model BLOB NOT NULL) STRICT",
+      "round INTEGER NOT NULL, first_model BLOB NOT NULL, model BLOB NOT NULL, "
+      "range REAL NOT NULL) STRICT",
+      "CREATE TABLE cohorts (data BLOB NOT NULL, model BLOB NOT NULL, survivors BLOB NOT NULL, "
+      "run BLOB NOT NULL, slot INTEGER NOT NULL, signature BLOB NOT NULL, "
+      "PRIMARY KEY (data, model, survivors)) STRICT",
       "CREATE TABLE settings (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT"};
   return *schema;
 }
@@ -100,12 +105,13 @@ class SqliteSiteStore : public SiteStore {
     std::lock_guard lock(mutex_);
     return database_->Transact([&]() -> absl::Status {
       SQLite::Statement save =
-          database_->Prepare("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)");
+          database_->Prepare("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)");
       BindBlob(save, 1, row.run);
       save.bind(2, Signed(row.job.value()));
       save.bind(3, int64_t{row.round.value()});
       BindBlob(save, 4, row.first_model);
       BindBlob(save, 5, row.model);
+      save.bind(6, row.range);
       save.exec();
       return absl::OkStatus();
     });
@@ -119,6 +125,63 @@ class SqliteSiteStore : public SiteStore {
 
   absl::StatusOr<std::vector<RunRow>> Runs() override {
     return SelectRuns(" ORDER BY run", nullptr);
+  }
+
+  absl::Status KeepCohort(const CohortRow& row) override {
+    ATOLL_RETURN_IF_ERROR(CheckId(row.slot.value(), "slot"));
+    if (row.survivors.size() > kMaxCohort) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a cohort of ", row.survivors.size(), " sites: must be <= ", kMaxCohort));
+    }
+    std::lock_guard lock(mutex_);
+    return database_->Transact([&]() -> absl::Status {
+      SQLite::Statement save =
+          database_->Prepare("INSERT OR IGNORE INTO cohorts VALUES (?, ?, ?, ?, ?, ?)");
+      BindBlob(save, 1, row.data);
+      BindBlob(save, 2, row.model);
+      ByteWriter survivors;
+      for (SiteId site : row.survivors) survivors.U32(site.value());
+      BindBlob(save, 3, survivors.bytes());
+      BindBlob(save, 4, row.run);
+      save.bind(5, Signed(row.slot.value()));
+      BindBlob(save, 6, row.signature);
+      save.exec();
+      return absl::OkStatus();
+    });
+  }
+
+  absl::StatusOr<std::vector<CohortRow>> Cohorts(const Digest& data,
+                                                 const std::optional<Digest>& model) override {
+    std::lock_guard lock(mutex_);
+    std::vector<CohortRow> rows;
+    ATOLL_RETURN_IF_ERROR(database_->Run([&]() -> absl::Status {
+      SQLite::Statement query = database_->Prepare(
+          std::string("SELECT model, survivors, run, slot, signature FROM cohorts WHERE data = ?") +
+          (model ? " AND model = ?" : "") + " ORDER BY rowid");
+      BindBlob(query, 1, data);
+      if (model) BindBlob(query, 2, *model);
+      while (query.executeStep()) {
+        CohortRow row;
+        row.data = data;
+        ATOLL_ASSIGN_OR_RETURN(row.model, ColumnDigest(query, 0, *database_));
+        const Bytes survivors = ColumnBlob(query, 1);
+        ByteReader reader(survivors);
+        for (size_t i = 0; i < survivors.size() / 4; ++i) {
+          row.survivors.push_back(SiteId(reader.U32()));
+        }
+        ATOLL_ASSIGN_OR_RETURN(row.run, ColumnDigest(query, 2, *database_));
+        row.slot = SlotId(static_cast<uint64_t>(query.getColumn(3).getInt64()));
+        const Bytes signature = ColumnBlob(query, 4);
+        if (survivors.size() % 4 != 0 || signature.size() != row.signature.size()) {
+          return absl::DataLossError(
+              absl::StrCat(database_->path().string(), ": a signed cohort is damaged"));
+        }
+        std::copy(signature.begin(), signature.end(), row.signature.begin());
+        rows.push_back(std::move(row));
+      }
+      return absl::OkStatus();
+    }));
+    return rows;
   }
 
   absl::Status PutSetting(std::string_view key, ByteView value) override {
@@ -158,7 +221,7 @@ class SqliteSiteStore : public SiteStore {
     std::vector<RunRow> rows;
     ATOLL_RETURN_IF_ERROR(database_->Run([&]() -> absl::Status {
       SQLite::Statement query =
-          database_->Prepare("SELECT run, job, round, first_model, model FROM runs" + which);
+          database_->Prepare("SELECT run, job, round, first_model, model, range FROM runs" + which);
       if (run != nullptr) BindBlob(query, 1, *run);
       while (query.executeStep()) {
         RunRow row;
@@ -167,6 +230,7 @@ class SqliteSiteStore : public SiteStore {
         row.round = RoundId(query.getColumn(2).getUInt());
         ATOLL_ASSIGN_OR_RETURN(row.first_model, ColumnDigest(query, 3, *database_));
         ATOLL_ASSIGN_OR_RETURN(row.model, ColumnDigest(query, 4, *database_));
+        row.range = query.getColumn(5).getDouble();
         rows.push_back(row);
       }
       return absl::OkStatus();

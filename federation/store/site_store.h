@@ -1,11 +1,12 @@
-// A site's memory, `site.db`: what it has answered in each slot, where each run stands, and its
-// settings.
+// A site's memory, `site.db`: what it has answered in each slot, where each run stands, the cohorts
+// that it has signed, and its settings.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -31,7 +32,18 @@ struct RunRow {
   RoundId round;
   Digest first_model{};
   Digest model{};
+  double range = 0;  // of the next round's scale, from the sum that made `model`; 0: not known
 };
+
+// A set of survivors that was signed: over which data and model, in which slot of which run.
+struct CohortRow {
+  Digest data{}, model{};
+  std::vector<SiteId> survivors;  // sorted, at most kMaxCohort
+  RunId run{};
+  SlotId slot;
+  std::array<uint8_t, 64> signature{};
+};
+inline constexpr size_t kMaxCohort = 1 << 16;
 
 // Every change is durable when it returns OK. SQLite, WAL, synchronous=FULL, secure_delete.
 // Thread-safe. Errors of all methods: DATA_LOSS for a damaged database, RESOURCE_EXHAUSTED for a
@@ -56,6 +68,12 @@ class SiteStore {
   virtual absl::Status SaveRun(const RunRow& row) = 0;          // inserts or replaces
   virtual absl::StatusOr<RunRow> GetRun(const RunId& run) = 0;  // or NOT_FOUND
   virtual absl::StatusOr<std::vector<RunRow>> Runs() = 0;
+
+  // One row for each (data, model, survivors); the first one stays. Rows are never removed.
+  virtual absl::Status KeepCohort(const CohortRow& row) = 0;
+  // Over these data, and this model if one is given.
+  virtual absl::StatusOr<std::vector<CohortRow>> Cohorts(const Digest& data,
+                                                         const std::optional<Digest>& model) = 0;
 
   virtual absl::Status PutSetting(std::string_view key, ByteView value) = 0;  // inserts or replaces
   virtual absl::StatusOr<Bytes> GetSetting(std::string_view key) = 0;         // or NOT_FOUND

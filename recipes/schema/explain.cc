@@ -1,6 +1,7 @@
 #include "recipes/schema/explain.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "recipes/schema/checks.h"
@@ -40,6 +41,25 @@ void AddRow(std::string* out, const Property& property) {
 void AddTheirRow(std::string* out, const Property& property) {
   absl::StrAppend(out, "| ", Code(property.key), " | ", TypeText(property.type), " | ",
                   Cell(property.doc), " |\n");
+}
+
+// What a value of an update takes: "a value takes 16 bits and 2 more for the sum of 4 sites: 18 on
+// the wire, in lanes of 32 bits (14 value bits would fill lanes of 16)".
+std::string LanesText(const Recipe& recipe) {
+  const auto value_bits = static_cast<uint32_t>(recipe.secure_aggregation.value_bits);
+  const auto more =
+      static_cast<uint32_t>(std::bit_width(static_cast<uint32_t>(recipe.site.count - 1)));
+  const uint32_t sum_bits = value_bits + more;
+  uint32_t lane_bits = 8;
+  while (lane_bits < sum_bits) lane_bits *= 2;
+  std::string text = absl::StrCat("lanes: a value takes ", value_bits, " bits and ", more,
+                                  " more for the sum of ", recipe.site.count, " sites: ", sum_bits,
+                                  " on the wire, in lanes of ", lane_bits, " bits");
+  if (lane_bits / 2 > more + 3) {
+    absl::StrAppend(&text, " (", lane_bits / 2 - more, " value bits fit lanes of ", lane_bits / 2,
+                    ")");
+  }
+  return text;
 }
 
 void AddNotes(std::string* out, const LoadResult& result) {
@@ -95,6 +115,9 @@ std::string ExplainText(const LoadResult& result) {
       doc = absl::StrCat("(used with ", property->used_with, " only) ", doc);
     }
     add_line(origin.key, value_of(origin), source_of(origin), doc);
+  }
+  if (result.problems.empty() && result.recipe.site.count > 1) {
+    absl::StrAppend(&out, LanesText(result.recipe), "\n");
   }
   AddNotes(&out, result);
   return out;

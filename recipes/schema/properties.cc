@@ -369,6 +369,19 @@ void AddPrivacyAndOutput(std::vector<Property>& table) {
       "Sites that may collude with the coordinator without any other site's update being seen. A "
       "split is refused where one of its groups could hold too many of them with a chance above "
       "2^-40. 0: none is stated; at least 1 where sites are split into groups."));
+  table.push_back(Choice(
+      "privacy.secure_aggregation.scale", ATOLL_FIELD(secure_aggregation.scale),
+      {"clip", "last_aggregate"},
+      "What the largest value that fits its bits is. clip: clip_norm_l2, so that nothing ever "
+      "saturates. last_aggregate: a multiple of the last mean update's root mean square, at most "
+      "clip_norm_l2, which leaves more of few value_bits; values beyond it saturate and are "
+      "counted."));
+  table.push_back(Choice("privacy.secure_aggregation.mask_cipher",
+                         ATOLL_FIELD(secure_aggregation.mask_cipher), {"aes-256-ctr", "chacha20"},
+                         "The stream cipher that makes the masks."));
+  table.push_back(Choice("privacy.secure_aggregation.aead", ATOLL_FIELD(secure_aggregation.aead),
+                         {"aes-256-gcm", "chacha20-poly1305"},
+                         "The cipher that seals the key shares between two sites."));
   table.push_back(Text("output.folder", ATOLL_FIELD(output_folder), 1, 4096,
                        "Folder in which each run makes its own."));
 }

@@ -94,6 +94,9 @@ struct SecureAggregation {
   int masks_ahead_mib = 1024;
   int group_size_max = 255;   // more sites are split into groups
   int corrupt_sites_max = 0;  // c; 0: none stated
+  std::string scale = "clip";               // or "last_aggregate"
+  std::string mask_cipher = "aes-256-ctr";  // or "chacha20"
+  std::string aead = "aes-256-gcm";         // or "chacha20-poly1305"
   bool operator==(const SecureAggregation&) const = default;
 };
 

@@ -265,34 +265,52 @@ TEST(Hkdf, Rfc5869Vectors) {
 
 // Test cases 13 and 14 of the GCM submission to NIST (AES-256, 96-bit zero nonce).
 TEST(Aes256Gcm, NistVectors) {
-  EXPECT_EQ(Hex(Suite().SealOnce(Secret32(), {}, {})), "530f8afbc74536b9a963b4f1c4cb738b");
-  EXPECT_EQ(Hex(Suite().SealOnce(Secret32(), {}, Bytes(16, 0))),
+  EXPECT_EQ(Hex(Suite().SealOnce(Aead::kAes256Gcm, Secret32(), {}, {})),
+            "530f8afbc74536b9a963b4f1c4cb738b");
+  EXPECT_EQ(Hex(Suite().SealOnce(Aead::kAes256Gcm, Secret32(), {}, Bytes(16, 0))),
             "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919");
 }
 
-TEST(Aes256Gcm, OpensWhatItSealedAndNothingElse) {
+// RFC 8439's own vectors have other nonces: these values are Python's `cryptography`'s.
+TEST(ChaCha20Poly1305, ValuesOfAnotherImplementation) {
+  EXPECT_EQ(Hex(Suite().SealOnce(Aead::kChaCha20Poly1305, Secret32(), {}, {})),
+            "4eb972c9a8fb3a1b382bb4d36f5ffad1");
+  const Bytes data = {0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7};
+  EXPECT_EQ(Hex(Suite().SealOnce(Aead::kChaCha20Poly1305, Secret32(), data, Bytes(16, 0))),
+            "9f07e7be5551387a98ba977c732d080d76f61b39fc05f081f1afc3074a81ec6b");
+}
+
+class AnyAead : public testing::TestWithParam<Aead> {};
+INSTANTIATE_TEST_SUITE_P(Both, AnyAead, testing::Values(Aead::kAes256Gcm, Aead::kChaCha20Poly1305));
+
+TEST_P(AnyAead, OpensWhatItSealedAndNothingElse) {
+  const Aead aead = GetParam();
+  const Aead other = aead == Aead::kAes256Gcm ? Aead::kChaCha20Poly1305 : Aead::kAes256Gcm;
   const Secret32 key = SystemRandom().Draw32();
   const Bytes data = {1, 2, 3};
   for (size_t size : {0, 1, 15, 16, 17, 100, 5000}) {
     const Bytes plaintext(size, 0x5a);
-    const Bytes sealed = Suite().SealOnce(key, data, plaintext);
+    const Bytes sealed = Suite().SealOnce(aead, key, data, plaintext);
     ASSERT_EQ(sealed.size(), size + 16);
-    EXPECT_EQ(*Suite().OpenOnce(key, data, sealed), plaintext);
+    EXPECT_EQ(*Suite().OpenOnce(aead, key, data, sealed), plaintext);
     for (size_t byte : {size_t{0}, size / 2, size, size + 15}) {
       Bytes wrong = sealed;
       wrong[byte] ^= 1;
-      EXPECT_EQ(Suite().OpenOnce(key, data, wrong).status().code(),
+      EXPECT_EQ(Suite().OpenOnce(aead, key, data, wrong).status().code(),
                 absl::StatusCode::kUnauthenticated);
     }
-    EXPECT_EQ(Suite().OpenOnce(key, {}, sealed).status().code(),
+    EXPECT_EQ(Suite().OpenOnce(aead, key, {}, sealed).status().code(),
               absl::StatusCode::kUnauthenticated);
-    EXPECT_EQ(Suite().OpenOnce(Secret32(), data, sealed).status().code(),
+    EXPECT_EQ(Suite().OpenOnce(aead, Secret32(), data, sealed).status().code(),
+              absl::StatusCode::kUnauthenticated);
+    EXPECT_EQ(Suite().OpenOnce(other, key, data, sealed).status().code(),
               absl::StatusCode::kUnauthenticated);
     const ByteView cut = ByteView(sealed).first(sealed.size() - 1);
-    EXPECT_EQ(Suite().OpenOnce(key, data, cut).status().code(),
+    EXPECT_EQ(Suite().OpenOnce(aead, key, data, cut).status().code(),
               size == 0 ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnauthenticated);
   }
-  EXPECT_EQ(Suite().OpenOnce(key, data, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Suite().OpenOnce(aead, key, data, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

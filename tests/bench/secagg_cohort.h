@@ -60,6 +60,11 @@ class Cohort {
       record.assign(bytes.begin(), bytes.end());
       return absl::OkStatus();
     }
+    absl::StatusOr<std::vector<secagg::SignedCohort>> SignedCohorts(
+        const std::optional<Digest>&) override {
+      return std::vector<secagg::SignedCohort>();
+    }
+    absl::Status KeepCohort(const secagg::SignedCohort&) override { return absl::OkStatus(); }
     Bytes record;
   };
   struct Site {

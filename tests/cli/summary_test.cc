@@ -68,7 +68,8 @@ TEST(SummaryJsonTest, HasEveryField) {
       Json::parse(
           R"({"round": 2, "participants": [1, 2, 4], "dropped": [3], "accuracy": 0.75, "loss": 0.5,
                             "examples": 3000, "seconds": 2.5, "phases_s": {"train": 1.25}, "bytes_up": 1000,
-                            "bytes_down": 2500, "attempts": 2, "saturated": 0, "mask_hidden_s": 1.5,
+                            "bytes_down": 2500, "attempts": 2, "saturated": 0, "clipped": 0, "scale_range": 0.0,
+                            "mask_hidden_s": 1.5,
                             "mask_paid_s": 0.25, "spot_checked": 12})"));
   EXPECT_EQ(json["sites"], Json::parse(R"([{"id": 1, "name": "alpha", "dropped": false},
                                            {"id": 2, "name": "beta", "dropped": false},

@@ -268,6 +268,81 @@ TEST(Job, ASiteThatComesBackInTimeSavesTheJob) {
   EXPECT_THAT(simulation.report().dropped(), IsEmpty());
 }
 
+// Sites that signed a cohort refuse one that differs by a single site: they are not asked.
+class AfterSurvivorsWereSigned : public testing::Test {
+ protected:
+  // Two of so many sites die as they are asked to sign; then `back` return.
+  void Run(uint32_t sites, const std::vector<uint32_t>& back) {
+    simulation_.emplace(SimulationOptions{.sites = sites, .rounds = 2});
+    simulation_->director = [this](SiteId site, const v1::CoordinatorMessage& message) {
+      if (dead_ == 2 || site.value() > 2 || !IsStep(message, v1::SURVIVORS, 1))
+        return Fate::kAnswer;
+      ++dead_;
+      return Fate::kDie;
+    };
+    simulation_->ConnectAll();
+    simulation_->Submit();
+    simulation_->Run([this] { return HasNote("round 1 aborted"); });
+    for (uint32_t id : back) simulation_->Connect(SiteId(id));
+  }
+  bool HasNote(const std::string& text) const {
+    return std::any_of(simulation_->notes().begin(), simulation_->notes().end(),
+                       [&](const std::string& note) { return absl::StrContains(note, text); });
+  }
+
+  std::optional<Simulation> simulation_;
+  int dead_ = 0;
+};
+
+TEST_F(AfterSurvivorsWereSigned, TheOneThatIsMissingIsWaitedFor) {
+  Run(4, {1});
+  simulation_->Run(nullptr, 8'000);
+  EXPECT_EQ(simulation_->report().status(), v1::RUNNING);
+  EXPECT_THAT(simulation_->report().reason(),
+              HasSubstr("waits for sites: the sites that are left"));
+  simulation_->Connect(SiteId(2));
+  simulation_->Run();
+  const v1::JobReport report = simulation_->report();
+  EXPECT_EQ(report.status(), v1::COMPLETE) << report.reason();
+  EXPECT_THAT(report.round_reports(0).participants(), ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(simulation_->wrong_sums(), IsEmpty());
+}
+
+TEST_F(AfterSurvivorsWereSigned, WithoutItTheJobFailsWithTheReason) {
+  Run(4, {1});
+  simulation_->Run();
+  const v1::JobReport report = simulation_->report();
+  EXPECT_EQ(report.status(), v1::FAILED);
+  EXPECT_THAT(report.reason(), HasSubstr("differ by one from those of an attempt at round 1"));
+  EXPECT_THAT(report.reason(), HasSubstr("site-2"));
+  EXPECT_LE(simulation_->now_ms(), 60'000);
+}
+
+TEST_F(AfterSurvivorsWereSigned, TwoFewerAreAnotherCohort) {
+  Run(5, {});
+  simulation_->Run();
+  const v1::JobReport report = simulation_->report();
+  EXPECT_EQ(report.status(), v1::COMPLETE) << report.reason();
+  EXPECT_THAT(report.round_reports(0).participants(), ElementsAre(3, 4, 5));
+  EXPECT_THAT(simulation_->wrong_sums(), IsEmpty());
+}
+
+TEST(Job, SitesThatRefuseACohortEndTheJobWithTheirReason) {
+  Simulation simulation({.sites = 4, .rounds = 4, .cohorts = {.distance_min = 3}});
+  simulation.director = [&](SiteId site, const v1::CoordinatorMessage& message) {
+    return site == SiteId(4) && IsStep(message, v1::MANIFEST, 2) ? Fate::kDie : Fate::kAnswer;
+  };
+  simulation.ConnectAll();
+  simulation.Submit();
+  simulation.Run();
+  const v1::JobReport report = simulation.report();
+  EXPECT_EQ(report.status(), v1::FAILED);
+  EXPECT_EQ(report.rounds_completed(), 1u);
+  EXPECT_THAT(report.reason(), HasSubstr("of at least 3 sites left: site-1 left (U3: over the same "
+                                         "data this site has signed a cohort that differs by 1"));
+  EXPECT_EQ(simulation.sent().at("SURVIVORS"), 4 + 3);  // each asked once
+}
+
 // Within the grace nothing is lost: the site is asked again and the very same attempt goes on.
 TEST(Job, AShortInterruptionAtEachStepCostsNothing) {
   for (const v1::Step step : {v1::REQUEST_PRE_KEYS, v1::PRE_KEY_SET, v1::SHARE_DELIVERY,

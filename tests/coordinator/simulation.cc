@@ -22,9 +22,21 @@ namespace {
 constexpr uint64_t kParameters = 37;
 constexpr int kTickMs = 50;
 
-class NoJournal : public secagg::SlotJournal {
+// Sites here lose nothing but their connection, so memory will do.
+class Journal : public secagg::SlotJournal {
  public:
   absl::Status Save(SlotId, secagg::SlotState, ByteView) override { return absl::OkStatus(); }
+  absl::StatusOr<std::vector<secagg::SignedCohort>> SignedCohorts(
+      const std::optional<Digest>&) override {
+    return cohorts_;
+  }
+  absl::Status KeepCohort(const secagg::SignedCohort& cohort) override {
+    cohorts_.push_back(cohort);
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<secagg::SignedCohort> cohorts_;
 };
 
 class NoSplitJournal : public secagg::SplitJournal {
@@ -55,7 +67,7 @@ uint64_t TestSeed(uint64_t otherwise) {
 struct Simulation::Site {
   explicit Site(secagg::SiteIdentity who) : identity(std::move(who)) {}
   secagg::SiteIdentity identity;
-  NoJournal journal;
+  Journal journal;
   NoSplitJournal split_journal;
   std::optional<secagg::SiteSplit> split;  // of a run in groups
   std::map<SlotId, secagg::SiteSlot> slots;
@@ -87,6 +99,7 @@ Simulation::Simulation(const SimulationOptions& options)
                                                             .suite = &OpensslSuite(),
                                                             .random = &SystemRandom()});
     site->identity.floors.allow_plain = true;
+    site->identity.floors.cohorts = options.cohorts;
     sites_[SiteId(id)] = std::move(site);
   }
   recipe_.name = "simulated";
@@ -316,7 +329,8 @@ void Simulation::AnswerSplit(Site& site, const v1::SecAgg& step) {
   }
 }
 
-// Refusals of the site's own slot are no answer, as at an agent.
+// A message that comes late is not answered; what the site's own file forbids ends the job there.
+// As at an agent.
 void Simulation::Answer(Site& site, const v1::SecAgg& step) {
   const SlotId slot(step.slot());
   const ByteView payload = AsBytes(step.payload());
@@ -350,7 +364,12 @@ void Simulation::Answer(Site& site, const v1::SecAgg& step) {
   if (at == site.slots.end()) return;
   secagg::SiteSlot& mine = at->second;
   const auto say = [&](v1::Step answer, auto message) {
-    if (message.ok()) SayStep(site, slot, step.round(), answer, secagg::Encode(*message));
+    if (message.ok()) return SayStep(site, slot, step.round(), answer, secagg::Encode(*message));
+    if (!absl::IsPermissionDenied(message.status())) return;
+    v1::SiteMessage failure;
+    failure.mutable_failure()->set_job_id(job_.value());
+    failure.mutable_failure()->set_reason(std::string(message.status().message()));
+    Say(site, std::move(failure));
   };
   switch (step.step()) {
     case v1::PRE_KEY_SET:

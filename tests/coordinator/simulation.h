@@ -28,7 +28,8 @@ struct SimulationOptions {
   int cohort_min = 3;
   int slots_ahead = 2;
   bool evaluate = false;
-  double repeat = 0;  // how often a message comes twice
+  double repeat = 0;                // how often a message comes twice
+  secagg::CohortRule cohorts = {};  // of the sites' own files
   int group_size_max = 255, corrupt_sites_max = 0;
 };
 

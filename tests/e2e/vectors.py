@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 CHUNK = 1 << 18  # coordinates of a chunk
-METRICS, METRIC_BITS = 5, 48
+METRICS, METRIC_BITS = 6, 48
 HEAD = 8 + 32  # magic, digest of the chunks' sizes; then 32 bytes of digest a chunk, then the chunks
 
 

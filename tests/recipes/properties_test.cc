@@ -125,6 +125,23 @@ TEST(Checks, NameKeysOfTheTable) {
   }
 }
 
+TEST(Explain, SaysHowWideALaneIs) {
+  const auto explain = [](const char* count, const char* bits) {
+    return ExplainText(
+        LoadRecipeText(WithParameters(""), "r.yaml",
+                       {std::string("site.count=") + count,
+                        std::string("privacy.secure_aggregation.value_bits=") + bits}));
+  };
+  EXPECT_THAT(
+      explain("64", "10"),
+      HasSubstr("lanes: a value takes 10 bits and 6 more for the sum of 64 sites: 16 on the "
+                "wire, in lanes of 16 bits\n"));
+  EXPECT_THAT(explain("4", "16"),
+              HasSubstr("2 more for the sum of 4 sites: 18 on the wire, in lanes of 32 bits (14 "
+                        "value bits fit lanes of 16)\n"));
+  EXPECT_THAT(explain("65", "10"), HasSubstr("17 on the wire, in lanes of 32 bits (9 value bits"));
+}
+
 TEST(Explain, ShowsEveryProperty) {
   const LoadResult result =
       LoadRecipeText(WithParameters("  train.lr: 0.25\n  data.partition.labels: 3\n"), "d/r.yaml",

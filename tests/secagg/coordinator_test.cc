@@ -377,7 +377,8 @@ TEST_F(Coordinator, Case13ADealerOfAnotherSecretIsNamed) {
       const Bytes plaintext =
           ByteWriter().Raw(mask_shares[rank].span()).Raw(b_shares[rank].span()).bytes();
       bundle.envelopes.push_back(suite.SealOnce(
-          EnvelopeKey(suite, agreed, pre_keys, SiteId(13), holder.id),
+          Aead::kAes256Gcm,
+          EnvelopeKey(suite, Aead::kAes256Gcm, agreed, pre_keys, SiteId(13), holder.id),
           EnvelopeBinding(federation.session, SiteId(13), holder.id, 4, pre_keys), plaintext));
     }
     bundle.signature = SignBody(

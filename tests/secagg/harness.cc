@@ -48,17 +48,17 @@ class Cheap : public CryptoSuite {
   Secret32 Hkdf(ByteView key_material, ByteView salt, ByteView info) const override {
     return Secret32(Hash("hkdf", {key_material, salt, info}));
   }
-  Bytes SealOnce(const Secret32& key, ByteView data, ByteView plaintext) const override {
+  Bytes SealOnce(Aead aead, const Secret32& key, ByteView data, ByteView plaintext) const override {
     Bytes out = Crypt(key, plaintext);
-    const Digest tag = Hash("tag", {key.span(), data, out});
+    const Digest tag = Hash(NameOf(aead), {key.span(), data, out});
     out.insert(out.end(), tag.begin(), tag.begin() + 16);
     return out;
   }
-  absl::StatusOr<Bytes> OpenOnce(const Secret32& key, ByteView data,
+  absl::StatusOr<Bytes> OpenOnce(Aead aead, const Secret32& key, ByteView data,
                                  ByteView sealed) const override {
     if (sealed.size() < 16) return absl::InvalidArgumentError("shorter than a tag");
     const ByteView text = sealed.first(sealed.size() - 16);
-    const Digest tag = Hash("tag", {key.span(), data, text});
+    const Digest tag = Hash(NameOf(aead), {key.span(), data, text});
     if (!std::equal(tag.begin(), tag.begin() + 16, sealed.end() - 16)) {
       return absl::UnauthenticatedError("tag");
     }
@@ -142,6 +142,22 @@ absl::Status MemoryJournal::Save(SlotId, SlotState state, ByteView record) {
   return crash ? absl::UnavailableError("the site crashed") : absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<SignedCohort>> MemoryJournal::SignedCohorts(
+    const std::optional<Digest>& model) {
+  std::vector<SignedCohort> kept = cohorts;
+  std::erase_if(kept, [&](const SignedCohort& c) { return model && c.model != *model; });
+  return kept;
+}
+
+absl::Status MemoryJournal::KeepCohort(const SignedCohort& cohort) {
+  if (crashed_) return absl::UnavailableError("the site is down");
+  for (const SignedCohort& c : cohorts) {
+    if (c.model == cohort.model && c.survivors == cohort.survivors) return absl::OkStatus();
+  }
+  cohorts.push_back(cohort);
+  return absl::OkStatus();
+}
+
 void MemoryJournal::CrashAt(int saves_from_now, bool durable) {
   crash_in_ = saves_from_now;
   crash_durable_ = durable;
@@ -195,7 +211,7 @@ Federation::Federation(const FederationOptions& options) : options_(options) {
     sites_[id] = std::move(site);
   }
   roster = *Roster::Create(entries, operator_seed, *options_.suite);
-  session = {roster.digest(), options_.run, options_.slot, 0};
+  session = {roster.digest(), options_.run, options_.slot, 0, options_.aead};
   coordinator.emplace(session, roster, *options_.suite, options_.floors.allow_two_of_three);
   for (auto& [id, site] : sites_) {
     site->identity.roster = roster;

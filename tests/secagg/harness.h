@@ -40,11 +40,15 @@ std::string SeedTrace(uint64_t seed);
 class MemoryJournal : public SlotJournal {
  public:
   absl::Status Save(SlotId slot, SlotState state, ByteView record) override;
+  absl::StatusOr<std::vector<SignedCohort>> SignedCohorts(
+      const std::optional<Digest>& model) override;
+  absl::Status KeepCohort(const SignedCohort& cohort) override;
   void CrashAt(int saves_from_now, bool durable);
   bool crashed() const { return crashed_; }
   void Reboot() { crashed_ = false; }
   const std::optional<Bytes>& durable() const { return durable_; }
   std::vector<SlotState> states;  // of all durable saves
+  std::vector<SignedCohort> cohorts;
 
  private:
   std::optional<Bytes> durable_;
@@ -70,6 +74,7 @@ struct FederationOptions {
   uint64_t seed = 1;
   const CryptoSuite* suite = &CheapSuite();
   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr;
+  Aead aead = Aead::kAes256Gcm;
   SiteFloors floors{};
   uint32_t cohort_min = 3;
   SlotId slot{7};

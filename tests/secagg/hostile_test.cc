@@ -445,6 +445,9 @@ TEST_F(Hostile, Case6LoweredThresholdOrClipAtR0) {
       {"this site is not in it", kInvalid, [](Manifest& m) { m.members.erase(m.members.begin()); }},
       {"site 99 is not in U0", kInvalid, [](Manifest& m) { m.members.push_back(SiteId(99)); }},
       {"weight rule", kInvalid, [](Manifest& m) { m.weight_rule = static_cast<WeightRule>(7); }},
+      {"noise_stddev 0.5: must be 0", kInvalid, [](Manifest& m) { m.noise_stddev = 0.5; }},
+      {"envelopes under ChaCha20-Poly1305: this slot's were under AES-256-GCM", kInvalid,
+       [](Manifest& m) { m.aead = Aead::kChaCha20Poly1305; }},
       {"mask cipher", kInvalid,
        [](Manifest& m) { m.cipher = static_cast<kernels::MaskCipher>(7); }},
   };
@@ -611,6 +614,104 @@ TEST_F(Hostile, Case9ASiteOutsideU3AnswersNothing) {
                 "this site is not in it");
   ExpectRefusal(federation_.site(8).slot->Unmask(federation_.request).status(), kAnswered,
                 "is committed, must be at least signed");
+}
+
+// ---- 10. a cohort that the ledger forbids
+// ---------------------------------------------------------------------------------
+
+// The same round again, in a new slot: the sites keep their ledgers, the model is the same.
+class LaterSlot {
+ public:
+  LaterSlot(Federation& before, FederationOptions options, SlotId slot)
+      : federation_([&] {
+          options.slot = slot;
+          return options;
+        }()) {
+    for (auto& [id, site] : federation_.sites()) {
+      site->journal.cohorts = before.site(id.value()).journal.cohorts;
+    }
+  }
+  Federation* operator->() { return &federation_; }
+
+ private:
+  Federation federation_;
+};
+
+TEST_F(Hostile, Case10ACohortThatDiffersByOneSite) {
+  ASSERT_EQ(federation_.RunAll(), absl::OkStatus());
+  // An "aborted" attempt, run again without site 23: the two sums would differ by its update.
+  LaterSlot later(federation_, federation_.options_, SlotId(9));
+  later->site(23).drops_at = Step::kCommit;
+  ASSERT_EQ(later->RunUntil(Step::kSurvivors), absl::OkStatus());
+  ASSERT_EQ(IdsOf(later->u3), IdsOf(Without(federation_.u3, 23)));
+  for (uint32_t id : {3, 8, 13, 18}) {
+    TestSite& site = later->site(id);
+    ExpectRefusal(site.slot->SignSurvivors(later->u3).status(), kDenied, "without site 23");
+    EXPECT_EQ(site.slot->state(), SlotState::kCommitted);
+    EXPECT_EQ(site.journal.cohorts.size(), 1u);
+    later->Restart(site);
+    ExpectRefusal(site.slot->SignSurvivors(later->u3).status(), kDenied, "without site 23");
+  }
+}
+
+TEST_F(Hostile, Case10TheSameCohortAgainIsFine) {
+  ASSERT_EQ(federation_.RunAll(), absl::OkStatus());
+  LaterSlot later(federation_, federation_.options_, SlotId(9));
+  EXPECT_EQ(later->RunAll(), absl::OkStatus());
+  EXPECT_EQ(later->site(3).journal.cohorts.size(), 1u);
+}
+
+TEST_F(Hostile, Case10AnotherModelOnlyWhereTheFileAsksForADistance) {
+  ASSERT_EQ(federation_.RunAll(), absl::OkStatus());
+  for (uint32_t distance_min : {0, 2}) {
+    FederationOptions options = federation_.options_;
+    options.floors.cohorts.distance_min = distance_min;
+    LaterSlot later(federation_, options, SlotId(9));
+    later->expected.model[0] ^= 1;
+    later->site(23).drops_at = Step::kCommit;
+    ASSERT_EQ(later->RunUntil(Step::kSurvivors), absl::OkStatus());
+    const auto signature = later->site(3).slot->SignSurvivors(later->u3);
+    if (distance_min == 0) {
+      EXPECT_EQ(signature.status(), absl::OkStatus());
+    } else {
+      ExpectRefusal(signature.status(), kDenied, "must be the same or differ by >= 2");
+    }
+  }
+}
+
+TEST_F(Hostile, Case10ASignatureThatACrashKeptBackIsInTheLedgerBeforeItLeaves) {
+  ASSERT_EQ(federation_.RunUntil(Step::kSurvivors), absl::OkStatus());
+  TestSite& site = federation_.site(3);
+  site.journal.CrashAt(0, /*durable=*/true);
+  EXPECT_FALSE(site.slot->SignSurvivors(federation_.u3).ok());
+  EXPECT_TRUE(site.journal.cohorts.empty());
+  federation_.Restart(site);
+  EXPECT_TRUE(site.slot->SignSurvivors(federation_.u3).ok());
+  EXPECT_EQ(site.journal.cohorts.size(), 1u);
+}
+
+// ---- 11. an other weight or scale for one site
+// ----------------------------------------------------------------------
+
+TEST_F(Hostile, Case11AnotherWeightOrScaleForOneSite) {
+  ASSERT_EQ(federation_.RunUntil(Step::kReady), absl::OkStatus());
+  // Floors and widths let both pass, so site 3 says that it is ready for it. But no other site's
+  // signature is over that manifest, nor its own over theirs.
+  for (const auto& change : std::vector<std::function<void(Manifest&)>>{
+           [](Manifest& m) { m.segments[2].scale *= 64; }, [](Manifest& m) { m.weight_max = 1; },
+           [](Manifest& m) { m.weight_rule = WeightRule::kUniform; }}) {
+    Manifest manifest = federation_.manifest;
+    change(manifest);
+    SiteSlot fooled = Copy(3);
+    CohortSet cohort{{*fooled.SignReady(manifest, federation_.expected)}};
+    for (uint32_t id : {8, 13, 18, 23}) {
+      cohort.members.push_back(*Copy(id).SignReady(federation_.manifest, federation_.expected));
+    }
+    ExpectRefusal(fooled.EnterContext(cohort).status(), kForged, "site 8");
+    SiteSlot honest = Copy(8);
+    ASSERT_TRUE(honest.SignReady(federation_.manifest, federation_.expected).ok());
+    ExpectRefusal(honest.EnterContext(cohort).status(), kForged, "site 3");
+  }
 }
 
 // ---- 14. an old round's signatures

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Computes the values that known_answer_test.cc pins, from the protocol's description alone.
 
-A second implementation of one slot: four sites, of which one drops after its commit. Prints "name value" lines. Needs the
+A second implementation of one slot: four sites, of which one drops after its commit. Prints "suite name value" lines. Needs the
 `cryptography` package; it is not run by the tests.
 """
 import hashlib
@@ -11,7 +11,7 @@ import struct
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 SEED, SLOT, GROUP, ROUND = 1234, 7, 0, 4
 RUN = bytes([1, 2, 3]) + bytes(29)
@@ -101,8 +101,16 @@ def merkle(chunks):
 def lane_bytes(sum_bits): return next(size for size in (1, 2, 4, 8) if sum_bits <= 8 * size)
 
 
-def main():
+def answers_of(cipher, aead):
+    """Of one slot under a mask cipher (1 AES-256-CTR, 2 ChaCha20) and an AEAD (1 AES-256-GCM, 2 ChaCha20-Poly1305)."""
     answers = {}
+    share_label = b"share" if aead == 1 else b"share/chacha20-poly1305"
+    sealer = AESGCM if aead == 1 else ChaCha20Poly1305
+
+    def stream_of(key, size):
+        if cipher == 1:
+            return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(size))
+        return Cipher(algorithms.ChaCha20(key, bytes(16)), None).encryptor().update(bytes(size))
 
     # The sites, their vectors and the roster.
     setup = Random(SEED)
@@ -152,10 +160,10 @@ def main():
             if holder == dealer:
                 envelopes[dealer].append(b"")
                 continue
-            key = hkdf(agree(enc[dealer], public_of(enc[holder])), pre_keys, b"share" + u32(dealer) + u32(holder))
+            key = hkdf(agree(enc[dealer], public_of(enc[holder])), pre_keys, share_label + u32(dealer) + u32(holder))
             binding = RUN + u64(SLOT) + u32(dealer) + u32(holder) + u32(THRESHOLD) + pre_keys
             plaintext = mask_shares[dealer][rank] + b_shares[dealer][rank]
-            envelopes[dealer].append(AESGCM(key).encrypt(bytes(12), plaintext, binding))
+            envelopes[dealer].append(sealer(key).encrypt(bytes(12), plaintext, binding))
     head = lambda dealer: u32(dealer) + digests(hashes[dealer][0]) + digests(hashes[dealer][1]) + signatures[dealer]
     sized = lambda data: u64(len(data)) + data
     answers["bundle3"] = sha(u8(3) + head(3) + u32(len(SITES)) + b"".join(map(sized, envelopes[3])))
@@ -166,7 +174,7 @@ def main():
     manifest += sha(b"model") + sha(b"recipe") + u32(len(SEGMENTS))
     for length, value_bits, sum_bits, scale in SEGMENTS:
         manifest += u64(length) + u32(value_bits) + u32(sum_bits) + f64(scale)
-    manifest = sha(manifest + f64(20.0) + u8(1) + u64(1000) + u8(1) + u32(THRESHOLD))
+    manifest = sha(manifest + f64(20.0) + u8(1) + u64(1000) + f64(0) + u8(cipher) + u8(aead) + u32(THRESHOLD))
     context = sha(b"ctx" + manifest + ids(SITES))
     ready = b"".join(u32(site) + sign(site, b"ready", manifest) for site in SITES)
     answers.update(manifest=manifest, u2=sha(u8(8) + u32(len(SITES)) + ready), ctx=context)
@@ -194,7 +202,7 @@ def main():
             streams = [(self_key(site, segment), 1)]
             streams += [(pair_key(site, peer, segment), 1 if peer > site else -1) for peer in SITES if peer != site]
             for key, sign_of in streams:
-                stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(length * size))
+                stream = stream_of(key, length * size)
                 for e in range(length):
                     lanes[e] += sign_of * int.from_bytes(stream[e * size:(e + 1) * size], "little")
             packed = sum((lane % (1 << sum_bits)) << (e * sum_bits) for e, lane in enumerate(lanes))
@@ -219,8 +227,13 @@ def main():
                                else u8(2) + mask_shares[owner][rank])
     answers["answer13"] = sha(u8(13) + u32(13) + items + sign(13, b"unmask", context + items))
 
-    for name, value in answers.items():
-        print(name, value.hex())
+    return answers
+
+
+def main():
+    for suite, (cipher, aead) in {"aes": (1, 1), "chacha20": (2, 2)}.items():
+        for name, value in answers_of(cipher, aead).items():
+            print(suite, name, value.hex())
 
 
 if __name__ == "__main__":

@@ -224,14 +224,16 @@ TEST(MaskKeys, DependOnEveryInput) {
   add(pair(ctx, changed, other, 0, 16));
   add(SelfStreamKey(suite, agreed, ctx, SiteId(4), 0, 16));
   add(PairStreamKey(suite, random.Draw32(), ctx, one, other, 0, 16));
-  add(EnvelopeKey(suite, agreed, ctx, SiteId(3), SiteId(8)));
-  add(EnvelopeKey(suite, agreed, ctx, SiteId(8), SiteId(3)));  // each direction has its own
+  for (Aead aead : {Aead::kAes256Gcm, Aead::kChaCha20Poly1305}) {
+    add(EnvelopeKey(suite, aead, agreed, ctx, SiteId(3), SiteId(8)));
+    add(EnvelopeKey(suite, aead, agreed, ctx, SiteId(8), SiteId(3)));  // each direction has its own
+  }
 }
 
 TEST(MaskKeys, HashesDependOnEveryInput) {
   TestRandom random(8);
   const Secret32 share = random.Draw32();
-  Session session{.roster = {}, .run = {1}, .slot = SlotId(2), .group = 0};
+  Session session{.roster = {}, .run = {1}, .slot = SlotId(2)};
   std::set<Digest> hashes;
   const auto add = [&](const Digest& digest) { EXPECT_TRUE(hashes.insert(digest).second); };
   add(ShareHash(session, ShareKind::kSelf, SiteId(1), SiteId(2), share));

@@ -318,6 +318,12 @@ TEST(Encoding, ManifestFieldsOutOfRangeAreRefused) {
   manifest.cipher = static_cast<kernels::MaskCipher>(3);
   ExpectRefused(manifest, "unknown mask cipher");
   manifest.cipher = kernels::MaskCipher::kChaCha20;
+  manifest.aead = static_cast<Aead>(3);
+  ExpectRefused(manifest, "unknown AEAD");
+  manifest.aead = Aead::kChaCha20Poly1305;
+  manifest.noise_stddev = std::numeric_limits<double>::quiet_NaN();
+  ExpectRefused(manifest, "noise_stddev is not finite");
+  manifest.noise_stddev = 0;
   manifest.segments.resize(kernels::kMaxSegments);
   EXPECT_TRUE(Decode<Manifest>(Encode(manifest)).ok());
   manifest.segments.resize(kernels::kMaxSegments + 1);
@@ -398,6 +404,10 @@ TEST(Hashes, CoverEveryFieldOfTheManifest) {
       [](Manifest& m) {
         m.cipher = m.cipher == kernels::MaskCipher::kChaCha20 ? kernels::MaskCipher::kAes256Ctr
                                                               : kernels::MaskCipher::kChaCha20;
+      },
+      [](Manifest& m) { m.noise_stddev += 1; },
+      [](Manifest& m) {
+        m.aead = m.aead == Aead::kAes256Gcm ? Aead::kChaCha20Poly1305 : Aead::kAes256Gcm;
       },
       [](Manifest& m) { m.threshold += 1; },
   };

@@ -218,7 +218,7 @@ int RunFakeTrainer(const FakeTrainerOptions& options, FakeTrainerLog* log) {
 
 int64_t FakeValue(uint32_t segment, uint64_t element) {
   if (segment == sitelink::kUpdateSegment) return static_cast<int64_t>(element % 7) - 3;
-  constexpr int64_t kMetrics[sitelink::kMetricCount] = {10, 10, 2048, 7, 0};
+  constexpr int64_t kMetrics[sitelink::kMetricCount] = {10, 10, 2048, 7, 0, 1};
   return kMetrics[element];
 }
 

@@ -159,6 +159,24 @@ INSTANTIATE_TEST_SUITE_P(
                   m.segments[1].sum_bits = 19;
                 },
                 "value_bits 17"},
+        Refusal{"WidthOfFewerSites", [](auto& m) { m.segments[1].sum_bits = 17; },
+                "sum_bits 17: must be >= 18, or a sum of 3 values of 16 bits overflows"},
+        Refusal{"WidthOfFewerSitesMetrics", [](auto& m) { m.segments[0].sum_bits = 49; },
+                "sum_bits 49: must be >= 50"},
+        Refusal{"NarrowMetrics",
+                [](auto& m) {
+                  m.segments[0].value_bits = 10;
+                  m.segments[0].sum_bits = 12;
+                },
+                "metrics of 6 values of 10 bits: must be 6 of 48"},
+        Refusal{"MetricsOfAnotherScale", [](auto& m) { m.segments[0].scale = 1024; }, "scale 1024"},
+        Refusal{"Case11AnotherScale", [](auto& m) { m.segments[1].scale *= 64; },
+                "the recipe's rule clip gives 1638.3"},
+        Refusal{"Noise", [](auto& m) { m.noise_stddev = 1; },
+                "this version of Atoll adds no noise"},
+        Refusal{"MaskCipher", [](auto& m) { m.cipher = kernels::MaskCipher::kChaCha20; },
+                "mask cipher"},
+        Refusal{"Envelopes", [](auto& m) { m.aead = Aead::kChaCha20Poly1305; }, "envelopes under"},
         Refusal{"Length", [](auto& m) { m.segments[1].length -= 1; }, "coordinates"},
         Refusal{"Plain", [](auto& m) { m.masked = false; }, "secure aggregation"},
         Refusal{"Run", [](auto& m) { m.run[0] ^= 1; }, "another run"},

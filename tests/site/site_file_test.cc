@@ -44,6 +44,8 @@ floors:
   allow_plain: true
   weight_max: 1000
   clip_norm_l2_max: 2.5
+  cohort_distance_min: 4
+  allow_difference_of_one: true
 )");
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(options_.coordinator, "127.0.0.1:7700");
@@ -68,6 +70,8 @@ floors:
   EXPECT_TRUE(options_.floors.allow_plain);
   EXPECT_EQ(options_.floors.weight_max, 1000u);
   EXPECT_EQ(options_.floors.clip_norm_l2_max, 2.5);
+  EXPECT_EQ(options_.floors.cohorts.distance_min, 4u);
+  EXPECT_TRUE(options_.floors.cohorts.allow_difference_of_one);
 }
 
 TEST_F(SiteFileTest, AnEmptyFileChangesNothing) {

@@ -8,6 +8,7 @@
 #include "comms/sitelink/messages.h"
 #include "federation/secagg/signing.h"
 #include "federation/secagg/sum.h"
+#include "federation/strategy/scale.h"
 #include "federation/strategy/strategy.h"
 #include "gtest/gtest.h"
 #include "kernels/masks.h"
@@ -33,6 +34,11 @@ void Must(const absl::Status& status) { EXPECT_TRUE(status.ok()) << status; }
 class Workbench::Journal : public secagg::SlotJournal {
  public:
   absl::Status Save(SlotId, secagg::SlotState, ByteView) override { return absl::OkStatus(); }
+  absl::StatusOr<std::vector<secagg::SignedCohort>> SignedCohorts(
+      const std::optional<Digest>&) override {
+    return std::vector<secagg::SignedCohort>();
+  }
+  absl::Status KeepCohort(const secagg::SignedCohort&) override { return absl::OkStatus(); }
 };
 
 Workbench::Workbench(BenchOptions options_in)
@@ -201,7 +207,7 @@ secagg::Manifest Workbench::MakeManifest(uint32_t round, uint64_t slot) {
   update.length = bench.parameters;
   update.value_bits = 16;
   update.sum_bits = kernels::SumBits(update.value_bits, bench.sites);
-  update.scale = 1000;
+  update.scale = strategy::ScaleOf(update, 20);  // the clip
   secagg::Manifest manifest;
   manifest.run = run;
   manifest.slot = SlotId(slot);

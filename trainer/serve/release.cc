@@ -94,7 +94,8 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
 
   UpdateOptions options;
   options.segment = release.segments[sitelink::kUpdateSegment];
-  options.factor = kernels::ClipFactor(squared_norm, release.clip_norm_l2) * a;
+  const double clip_factor = kernels::ClipFactor(squared_norm, release.clip_norm_l2);
+  options.factor = clip_factor * a;
   options.rounding_key = SeededKey({.seed = recipe_.train.seed,
                                     .label = "rounding",
                                     .round = release.round,
@@ -128,6 +129,7 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
   metrics[sitelink::kLossSum] = std::llround(update_->metrics.loss_sum * sitelink::kLossUnit);
   metrics[sitelink::kCorrect] = static_cast<int64_t>(update_->metrics.correct);
   metrics[sitelink::kSaturated] = static_cast<int64_t>(saturated[0]);
+  metrics[sitelink::kClipped] = clip_factor < 1 ? 1 : 0;
   const Bytes metrics_segment =
       MakeMetricsSegment(metrics, release.segments[sitelink::kMetricsSegment],
                          {.keys = metrics_keys.keys(), .ahead = {}, .cipher = release.cipher});

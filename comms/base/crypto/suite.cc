@@ -93,14 +93,16 @@ bool CipherUpdate(EVP_CIPHER_CTX* context, ByteView in, uint8_t* out) {
   return true;
 }
 
-CipherContext StartGcm(const Secret32& key, ByteView associated_data, bool encrypt) {
+CipherContext StartAead(Aead aead, const Secret32& key, ByteView associated_data, bool encrypt) {
   static constexpr uint8_t kZeroNonce[kNonceBytes] = {};
   CipherContext context(EVP_CIPHER_CTX_new());
+  const EVP_CIPHER* const cipher =
+      aead == Aead::kChaCha20Poly1305 ? EVP_chacha20_poly1305() : EVP_aes_256_gcm();
   Require(context != nullptr &&
-              EVP_CipherInit_ex2(context.get(), EVP_aes_256_gcm(), key.data(), kZeroNonce,
-                                 encrypt ? 1 : 0, nullptr) == 1 &&
+              EVP_CipherInit_ex2(context.get(), cipher, key.data(), kZeroNonce, encrypt ? 1 : 0,
+                                 nullptr) == 1 &&
               CipherUpdate(context.get(), associated_data, nullptr),
-          "starting AES-256-GCM");
+          "starting an AEAD");
   return context;
 }
 
@@ -170,28 +172,29 @@ class Openssl : public CryptoSuite {
     return HmacSha256(pseudorandom_key.span(), message);
   }
 
-  Bytes SealOnce(const Secret32& key, ByteView associated_data, ByteView plaintext) const override {
-    const CipherContext context = StartGcm(key, associated_data, /*encrypt=*/true);
+  Bytes SealOnce(Aead aead, const Secret32& key, ByteView associated_data,
+                 ByteView plaintext) const override {
+    const CipherContext context = StartAead(aead, key, associated_data, /*encrypt=*/true);
     Bytes sealed(plaintext.size() + kTagBytes);
     uint8_t* const tag = sealed.data() + plaintext.size();
     int written = 0;
     Require(CipherUpdate(context.get(), plaintext, sealed.data()) &&
                 EVP_CipherFinal_ex(context.get(), tag, &written) == 1 &&
                 EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1,
-            "sealing with AES-256-GCM");
+            "sealing with an AEAD");
     return sealed;
   }
 
-  absl::StatusOr<Bytes> OpenOnce(const Secret32& key, ByteView associated_data,
+  absl::StatusOr<Bytes> OpenOnce(Aead aead, const Secret32& key, ByteView associated_data,
                                  ByteView ciphertext) const override {
     if (ciphertext.size() < kTagBytes) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "AES-256-GCM: ciphertext of ", ciphertext.size(), " bytes, must be >= ", kTagBytes));
+          NameOf(aead), ": ciphertext of ", ciphertext.size(), " bytes, must be >= ", kTagBytes));
     }
     const ByteView body = ciphertext.first(ciphertext.size() - kTagBytes);
     std::array<uint8_t, kTagBytes> tag;
     std::copy_n(ciphertext.end() - kTagBytes, kTagBytes, tag.begin());
-    const CipherContext context = StartGcm(key, associated_data, /*encrypt=*/false);
+    const CipherContext context = StartAead(aead, key, associated_data, /*encrypt=*/false);
     Bytes plaintext(body.size());
     uint8_t rest[kTagBytes];
     int written = 0;
@@ -199,7 +202,7 @@ class Openssl : public CryptoSuite {
         EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) != 1 ||
         EVP_CipherFinal_ex(context.get(), rest, &written) != 1) {
       Wipe(plaintext);
-      return absl::UnauthenticatedError(absl::StrCat("AES-256-GCM: the tag of a ciphertext of ",
+      return absl::UnauthenticatedError(absl::StrCat(NameOf(aead), ": the tag of a ciphertext of ",
                                                      ciphertext.size(), " bytes does not match"));
     }
     return plaintext;
@@ -207,6 +210,10 @@ class Openssl : public CryptoSuite {
 };
 
 }  // namespace
+
+const char* NameOf(Aead aead) {
+  return aead == Aead::kChaCha20Poly1305 ? "ChaCha20-Poly1305" : "AES-256-GCM";
+}
 
 const CryptoSuite& OpensslSuite() {
   static const Openssl* const suite = new Openssl;

@@ -15,6 +15,9 @@ namespace atl {
 using PublicKey = std::array<uint8_t, 32>;  // X25519 u-coordinate or Ed25519 point, as in the RFCs
 using Signature = std::array<uint8_t, 64>;
 
+enum class Aead : uint8_t { kAes256Gcm = 1, kChaCha20Poly1305 = 2 };
+const char* NameOf(Aead aead);  // "AES-256-GCM"
+
 struct KeyPair {
   Secret32 secret;
   PublicKey public_key{};
@@ -39,12 +42,12 @@ class CryptoSuite {
   // HKDF-SHA256, RFC 5869, 32 bytes of output.
   virtual Secret32 Hkdf(ByteView key_material, ByteView salt, ByteView info) const = 0;
 
-  // AES-256-GCM with a 96-bit zero nonce: a key must be used for one message only. Seal gives
-  // ciphertext || 16-byte tag.
-  virtual Bytes SealOnce(const Secret32& key, ByteView associated_data,
+  // AES-256-GCM or ChaCha20-Poly1305 (RFC 8439), with a 96-bit zero nonce: a key must be used for
+  // one message, under one of the two. Seal gives ciphertext || 16-byte tag.
+  virtual Bytes SealOnce(Aead aead, const Secret32& key, ByteView associated_data,
                          ByteView plaintext) const = 0;
   // UNAUTHENTICATED when the tag does not match; INVALID_ARGUMENT when shorter than a tag.
-  virtual absl::StatusOr<Bytes> OpenOnce(const Secret32& key, ByteView associated_data,
+  virtual absl::StatusOr<Bytes> OpenOnce(Aead aead, const Secret32& key, ByteView associated_data,
                                          ByteView ciphertext) const = 0;
 };
 
