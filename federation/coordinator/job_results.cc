@@ -89,9 +89,9 @@ void JobState::RestoreSecrets(SlotId slot, const std::vector<secagg::RevealedSec
       if (group == open.group_of.end()) continue;
       open.results.at(group->second).secrets.push_back(secret);
     }
-    open.complete = std::none_of(
-        open.checks.survivors.begin(), open.checks.survivors.end(),
-        [&](const auto& item) { return open.results.at(item.first).secrets.empty(); });
+    open.complete =
+        std::none_of(open.checks.survivors.begin(), open.checks.survivors.end(),
+                     [&](const auto& item) { return open.results.at(item.first).secrets.empty(); });
     return;
   }
 }

@@ -245,6 +245,13 @@ TYPED_TEST(EveryMessage, IsNoOtherMessage) {
   read += Decode<UnmaskRequest>(bytes).ok();
   read += Decode<UnmaskAnswer>(bytes).ok();
   read += Decode<Result>(bytes).ok();
+  read += Decode<GroupOpen>(bytes).ok();
+  read += Decode<GroupCommit>(bytes).ok();
+  read += Decode<GroupCommitSet>(bytes).ok();
+  read += Decode<GroupSignature>(bytes).ok();
+  read += Decode<GroupSignatureSet>(bytes).ok();
+  read += Decode<GroupReveal>(bytes).ok();
+  read += Decode<GroupRevealSet>(bytes).ok();
   EXPECT_EQ(read, 1);
 }
 

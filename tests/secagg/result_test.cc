@@ -148,6 +148,7 @@ INSTANTIATE_TEST_SUITE_P(
         Lie{"AnotherU3ThanWasSigned",
             [](Result& r, Federation& f) {
               r.survivors.members.pop_back();
+              --r.sites;
               Resign(r, f);
             },
             kInvalid, "not those that this site signed"},

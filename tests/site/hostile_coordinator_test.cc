@@ -779,7 +779,11 @@ INSTANTIATE_TEST_SUITE_P(
     Told, HostileResult,
     testing::Values(Told{"ASecretOfItsOwn", [](auto& r) { r.secrets[2].secret.span()[3] ^= 1; },
                          "the secret of site 3 is not the one"},
-                    Told{"ASurvivorLess", [](auto& r) { r.survivors.members.pop_back(); },
+                    Told{"ASurvivorLess",
+                         [](auto& r) {
+                           r.survivors.members.pop_back();
+                           --r.sites;
+                         },
                          "not those that this site signed"},
                     Told{"AnotherVector", [](auto& r) { r.survivors.members[3].root[0] ^= 1; },
                          "commit: site 4's signature does not verify"},
