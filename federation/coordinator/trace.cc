@@ -202,6 +202,9 @@ std::string DescribeStep(v1::Step step, ByteView payload) {
     case v1::RESULT_CHECKED: {
       ByteReader reader(payload);
       const uint32_t chunks = payload.empty() ? 0 : reader.U32();
+      if (!payload.empty() && !reader.Finish("count of chunks").ok()) {
+        return "unreadable: not a count of chunks";
+      }
       return absl::StrCat(chunks, " chunks of the sum");
     }
     default:

@@ -110,8 +110,10 @@ absl::Status SiteJob::OnResult(const v1::SecAgg& message) {
       status = DownloadBlob(services_.channel, SumOf(outcome->manifest, outcome->result.sum),
                             *services_.blobs, cancellation);
     }
-    absl::StatusOr<double> next_range = status;
-    if (status.ok()) {
+    absl::StatusOr<double> next_range = 0.0;
+    if (!status.ok()) {
+      next_range = status;
+    } else {
       const ServerStep step{outcome->manifest, outcome->result, offer_.recipe.federation.server_lr,
                             strategy::ScaleRuleOf(offer_.recipe.secure_aggregation.scale)};
       next_range = TakeServerStep(step, *services_.blobs, cancellation);

@@ -1,5 +1,4 @@
-// A coordinator that lies. Each case ends in a refusal by the honest sites, with nothing secret
-// sent. Real cryptography.
+// A coordinator that lies: every honest site refuses, with nothing secret sent. Real cryptography.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -49,14 +48,11 @@ void ExpectRefusal(const absl::Status& status, absl::StatusCode code, std::strin
       << status << " lacks: " << why;
 }
 
-constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr auto kForged = absl::StatusCode::kUnauthenticated;
-constexpr auto kDenied = absl::StatusCode::kPermissionDenied;
-constexpr auto kAnswered = absl::StatusCode::kFailedPrecondition;
+using enum absl::StatusCode;
+constexpr auto kInvalid = kInvalidArgument, kForged = kUnauthenticated, kDenied = kPermissionDenied,
+               kAnswered = kFailedPrecondition;
 
-// ---- 1. one id both alive and dead
-// -------------------------------------------------------------------------------
-
+// 1. one id both alive and dead
 TEST_F(Hostile, Case1OneIdBothAliveAndDead) {
   ASSERT_EQ(federation_.RunUntil(Step::kAnswer), absl::OkStatus());
   // All signed U3 with site 8 alive. Now it is said to be dead, with the signatures that three
@@ -118,9 +114,7 @@ TEST_F(Hostile, Case1TheOtherShareIsGoneOnceAnswered) {
       journal.end());
 }
 
-// ---- 2. another U2 shown to one site
-// -----------------------------------------------------------------------------
-
+// 2. another U2 shown to one site
 TEST_F(Hostile, Case2AnotherU2ShownToOneSite) {
   ASSERT_EQ(federation_.RunUntil(Step::kCommit), absl::OkStatus());
   CohortSet smaller = federation_.u2;  // a valid set of R1 signatures, only not the same
@@ -179,9 +173,7 @@ TEST_F(Hostile, Case2U2MustBeSignedContainThisSiteAndLieInU1) {
   EXPECT_TRUE(Copy(3).EnterContext(good).ok());
 }
 
-// ---- 3. another U3 shown to one site, or a second U3 to sign
-// ---------------------------------------------------------
-
+// 3. another U3 shown to one site, or a second U3 to sign
 TEST_F(Hostile, Case3AnotherU3ShownToOneSite) {
   ASSERT_EQ(federation_.RunUntil(Step::kSurvivors), absl::OkStatus());
   const SurvivorSet all = federation_.u3, fewer = Without(all, 23);
@@ -255,9 +247,7 @@ TEST_F(Hostile, Case3U3MustBeCommittedContainThisSiteAndLieInU2) {
   EXPECT_TRUE(Copy(3).SignSurvivors(good).ok());
 }
 
-// ---- 4. a substituted or replayed pre-key
-// --------------------------------------------------------------------------
-
+// 4. a substituted or replayed pre-key
 TEST_F(Hostile, Case4ASubstitutedPreKey) {
   ASSERT_EQ(federation_.RunUntil(Step::kShares), absl::OkStatus());
   const KeyPair own = OpensslSuite().AgreementKeyPair(TestRandom(1).Draw32());
@@ -339,9 +329,7 @@ TEST_F(Hostile, Case4SharesFromASplitU0AreNotOpened) {
   EXPECT_EQ(receipt.complaints, std::vector<SiteId>{SiteId(23)});
 }
 
-// ---- 5. a duplicate id
-// -----------------------------------------------------------------------------------------------
-
+// 5. a duplicate id
 TEST_F(Hostile, Case5ADuplicateId) {
   ASSERT_EQ(federation_.RunUntil(Step::kShares), absl::OkStatus());
   PreKeySet u0 = federation_.u0;
@@ -380,9 +368,7 @@ TEST_F(Hostile, Case5ADuplicateMember) {
   ExpectRefusal(Copy(3).CheckManifest(manifest, federation_.expected), kInvalid, "twice");
 }
 
-// ---- 6. a lowered t, m or clip
-// ---------------------------------------------------------------------------------------
-
+// 6. a lowered t, m or clip
 TEST_F(Hostile, Case6LoweredCohortAtE2) {
   FederationOptions options{.sites = 4, .seed = 5, .suite = &OpensslSuite()};
   options.floors.cohort_min = 5;
@@ -504,9 +490,7 @@ TEST_F(Hostile, Case6MembersWhoseSharesThisSiteLacks) {
                 "holds no shares of site 13");
 }
 
-// ---- 7. the round run again with the same slot, other scale or clip
-// --------------------------------------------------
-
+// 7. the round run again with the same slot, other scale or clip
 TEST_F(Hostile, Case7TheRoundAgainWithTheSameSlot) {
   ASSERT_EQ(federation_.RunUntil(Step::kCommit), absl::OkStatus());
   for (const auto& change : std::vector<std::function<void(Manifest&)>>{
@@ -523,9 +507,7 @@ TEST_F(Hostile, Case7TheRoundAgainWithTheSameSlot) {
   }
 }
 
-// ---- 8. a second, different unmask question, also after a restart
-// ----------------------------------------------------
-
+// 8. a second, different unmask question, also after a restart
 TEST_F(Hostile, Case8ASecondUnmaskQuestion) {
   ASSERT_EQ(federation_.RunAll(), absl::OkStatus());
   const SurvivorSet dead = Without(federation_.u3, 23);
@@ -558,9 +540,7 @@ TEST_F(Hostile, Case8KilledWhileItAnswers) {
   }
 }
 
-// ---- 9. unmask asked for a site outside U2, or by too few or repeated signers
-// ----------------------------------------
-
+// 9. unmask asked for a site outside U2, or by too few or repeated signers
 TEST_F(Hostile, Case9UnmaskByTooFewSigners) {
   ASSERT_EQ(federation_.RunUntil(Step::kAnswer), absl::OkStatus());
   UnmaskRequest three = federation_.request;
@@ -616,9 +596,7 @@ TEST_F(Hostile, Case9ASiteOutsideU3AnswersNothing) {
                 "is committed, must be at least signed");
 }
 
-// ---- 10. a cohort that the ledger forbids
-// ---------------------------------------------------------------------------------
-
+// 10. a cohort that the ledger forbids
 // The same round again, in a new slot: the sites keep their ledgers, the model is the same.
 class LaterSlot {
  public:
@@ -690,9 +668,7 @@ TEST_F(Hostile, Case10ASignatureThatACrashKeptBackIsInTheLedgerBeforeItLeaves) {
   EXPECT_EQ(site.journal.cohorts.size(), 1u);
 }
 
-// ---- 11. an other weight or scale for one site
-// ----------------------------------------------------------------------
-
+// 11. an other weight or scale for one site
 TEST_F(Hostile, Case11AnotherWeightOrScaleForOneSite) {
   ASSERT_EQ(federation_.RunUntil(Step::kReady), absl::OkStatus());
   // Floors and widths let both pass, so site 3 says that it is ready for it. But no other site's
@@ -714,9 +690,7 @@ TEST_F(Hostile, Case11AnotherWeightOrScaleForOneSite) {
   }
 }
 
-// ---- 14. an old round's signatures
-// ----------------------------------------------------------------------------------
-
+// 14. an old round's signatures
 TEST_F(Hostile, Case14SignaturesOfAnotherSlotDoNotVerify) {
   FederationOptions options{.sites = 5, .seed = 31, .suite = &OpensslSuite()};
   options.slot = SlotId(6);
@@ -738,9 +712,7 @@ TEST_F(Hostile, Case14SignaturesOfAnotherSlotDoNotVerify) {
   ExpectRefusal(Copy(3).SignReady(old.manifest, federation_.expected).status(), kAnswered, "");
 }
 
-// ---- steps out of order, and a site that must not be fooled about itself
-// ---------------------------------------------
-
+// steps out of order, and a site that must not be fooled about itself
 TEST_F(Hostile, StepsOutOfOrderAreRefused) {
   SiteSlot& slot = *federation_.site(3).slot;
   EXPECT_TRUE(absl::IsFailedPrecondition(slot.TakeShares({}).status()));

@@ -138,9 +138,7 @@ class HostileCoordinator : public testing::Test {
   bool answered_ = false;
 };
 
-// ---- 1. one id both alive and dead
-// ----------------------------------------------------------------
-
+// 1. one id both alive and dead
 TEST_F(HostileCoordinator, Case1ASiteThatThisOneSignedAsAliveIsSaidToBeDead) {
   RunUntil(Until::kUnmask);
   // Six sites sign that the seventh is dead: more than t. This one signed that it is alive.
@@ -160,9 +158,7 @@ TEST_F(HostileCoordinator, Case1DeadAfterItWasAlive) {
   ExpectRefusal("does not verify");
 }
 
-// ---- 2. another U2 shown to one site
-// --------------------------------------------------------------
-
+// 2. another U2 shown to one site
 TEST_F(HostileCoordinator, Case2AnotherU2ShownToThisSite) {
   RunUntil(Until::kCohort);
   // A U2 with good signatures, which the others do not get: it masks under a context of its own...
@@ -260,9 +256,7 @@ INSTANTIATE_TEST_SUITE_P(
                                            "does not verify"}),
     kNameOf);
 
-// ---- 3. another U3 shown to one site, or a second U3 to sign
-// --------------------------------------
-
+// 3. another U3 shown to one site, or a second U3 to sign
 TEST_F(HostileCoordinator, Case3AnotherU3ShownToThisSite) {
   RunUntil(Until::kSurvivors);
   Say(v1::SURVIVORS, Without(survivors_, {7}));
@@ -319,9 +313,7 @@ INSTANTIATE_TEST_SUITE_P(
                                              "must be >= t = 5"}),
     kNameOf);
 
-// ---- 4. a substituted or replayed pre-key; 5. a duplicate id; 6. a small cohort at E2
-// -------------
-
+// 4. a substituted or replayed pre-key; 5. a duplicate id; 6. a small cohort at E2
 class HostileU0 : public HostileCoordinator,
                   public testing::WithParamInterface<Lie<secagg::PreKeySet>> {};
 
@@ -410,9 +402,7 @@ TEST_F(HostileCoordinator, Case4ASecondU0) {
   ExpectSilence();
 }
 
-// ---- 6. a lowered t or clip at R0, 11. another weight or scale for one site
-// -----------------------
-
+// 6. a lowered t or clip at R0, 11. another weight or scale for one site
 class HostileManifest : public HostileCoordinator,
                         public testing::WithParamInterface<Lie<Manifest>> {};
 
@@ -490,9 +480,7 @@ TEST_F(HostileCoordinator, Case11AnotherScaleForThisSite) {
   ExpectRefusal("the recipe's rule clip gives");
 }
 
-// ---- 7. the round run again with the same slot, other scale or clip
-// -------------------------------
-
+// 7. the round run again with the same slot, other scale or clip
 TEST_F(HostileCoordinator, Case7TheSameSlotAgainWithAnotherScaleOrCohort) {
   RunUntil(Until::kSurvivors);
   const std::vector<std::function<void(Manifest&)>> changes = {
@@ -539,9 +527,7 @@ TEST_F(HostileCoordinator, Case7AnAbortedAttemptsSlotAgain) {
   ExpectNoSecrets();
 }
 
-// ---- 8. a second, different unmask question, also after the site was killed
-// -----------------------
-
+// 8. a second, different unmask question, also after the site was killed
 class HostileCoordinatorAndKill : public HostileCoordinator {
  protected:
   HostileCoordinatorAndKill() : HostileCoordinator(/*start=*/false) {
@@ -600,9 +586,7 @@ TEST_F(HostileCoordinatorAndKill, Case8KilledAfterItSignedTheSurvivors) {
   ExpectRefusal("does not verify");
 }
 
-// ---- 9. unmask asked for a site outside U2, or by too few or repeated signers
-// ---------------------
-
+// 9. unmask asked for a site outside U2, or by too few or repeated signers
 TEST_F(HostileCoordinator, Case9TooFewSigners) {
   RunUntil(Until::kUnmask);
   Say(v1::UNMASK_REQUEST, Question(survivors_, {2, 3, 4, 5}));
@@ -642,9 +626,7 @@ TEST_F(HostileCoordinator, Case9ASurvivorOutsideU2) {
   ExpectRefusal("site 7 is not in U2");
 }
 
-// ---- 12. a wrong sum
-// --------------------------------------------------------------------------
-
+// 12. a wrong sum
 class HostileSum : public HostileCoordinator {
  protected:
   // An honest round up to its sum; a vector of 1000 coordinates has one chunk beside the metrics.
@@ -791,9 +773,7 @@ INSTANTIATE_TEST_SUITE_P(
                          "must be >= t = 5"}),
     [](const auto& info) { return info.param.name; });
 
-// ---- 14. an old manifest
-// --------------------------------------------------------------------------
-
+// 14. an old manifest
 TEST_F(HostileCoordinator, Case14TheManifestOfARoundThatIsOver) {
   bench_.PrepareSlot(kSlot);
   bench_.PrepareSlot(2);
