@@ -127,8 +127,10 @@ absl::Status EmbeddedFederation::StartSites() {
                                        std::to_string(recipe.resources.memory_gb)});
     // Its operator is the person who wrote the recipe, whose word on these two it takes.
     if (!recipe.secure_aggregation.enabled) arguments.push_back("--allow-plain");
-    arguments.insert(arguments.end(),
-                     {"--cohort-min", std::to_string(recipe.federation.cohort_min)});
+    // A site's floor is on the cohort that its own masks hide in: its group's, in a split run.
+    const int cohort_min =
+        std::min(recipe.federation.cohort_min, recipe.secure_aggregation.group_size_max);
+    arguments.insert(arguments.end(), {"--cohort-min", std::to_string(cohort_min)});
     ATOLL_RETURN_IF_ERROR(Launch(name, id, std::move(arguments)));
   }
   if (recipe.data.evaluate) {
