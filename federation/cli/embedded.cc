@@ -8,6 +8,8 @@
 #include "comms/base/clock.h"
 #include "comms/base/files.h"
 #include "comms/base/status.h"
+#include "federation/secagg/group_bound.h"
+#include "federation/secagg/messages.h"
 #include "federation/secagg/roster.h"
 #include "nlohmann/json.hpp"
 
@@ -31,6 +33,22 @@ std::string LogTail(const std::string& file) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   size_t line = text.rfind('\n');
   return line == std::string::npos ? text : text.substr(line + 1);
+}
+
+// A site's floor is on the cohort that its own masks hide in. In a split run that is its group's,
+// of which so many may be lost as its threshold allows.
+int CohortFloor(const recipes::Recipe& recipe) {
+  const recipes::SecureAggregation& secure = recipe.secure_aggregation;
+  if (!secure.enabled || recipe.site.count <= secure.group_size_max) {
+    return recipe.federation.cohort_min;
+  }
+  const auto sizes =
+      secagg::PickGroupSizes(static_cast<uint32_t>(recipe.site.count),
+                             {.size_max = static_cast<uint32_t>(secure.group_size_max),
+                              .corrupt_max = static_cast<uint32_t>(secure.corrupt_sites_max)});
+  if (!sizes.ok()) return recipe.federation.cohort_min;  // the coordinator says why
+  return std::min(recipe.federation.cohort_min,
+                  static_cast<int>(secagg::ThresholdFor(sizes->back())));
 }
 
 }  // namespace
@@ -127,10 +145,7 @@ absl::Status EmbeddedFederation::StartSites() {
                                        std::to_string(recipe.resources.memory_gb)});
     // Its operator is the person who wrote the recipe, whose word on these two it takes.
     if (!recipe.secure_aggregation.enabled) arguments.push_back("--allow-plain");
-    // A site's floor is on the cohort that its own masks hide in: its group's, in a split run.
-    const int cohort_min =
-        std::min(recipe.federation.cohort_min, recipe.secure_aggregation.group_size_max);
-    arguments.insert(arguments.end(), {"--cohort-min", std::to_string(cohort_min)});
+    arguments.insert(arguments.end(), {"--cohort-min", std::to_string(CohortFloor(recipe))});
     ATOLL_RETURN_IF_ERROR(Launch(name, id, std::move(arguments)));
   }
   if (recipe.data.evaluate) {

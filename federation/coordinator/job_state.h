@@ -80,7 +80,6 @@ class JobState {
   JobId id() const { return id_; }
   Stage stage() const { return stage_; }
   const recipes::Recipe& recipe() const { return recipe_; }
-  bool HasMember(SiteId site) const { return members_.contains(site); }
   std::vector<SiteId> Working() const;  // members that it holds resources of
   std::set<Digest> Retained() const;    // blobs it needs, or may be asked for
   v1::JobReport Report(bool with_rounds) const;
@@ -196,7 +195,7 @@ class JobState {
   uint64_t parameters_ = 0;
   Digest first_model_{}, model_{}, previous_model_{}, sum_{};
   std::vector<Digest> group_sums_;  // of the round that sum_ is of
-  double next_range_ = 0;  // strategy::NextRange of the last sum; 0: there is none
+  double next_range_ = 0;           // strategy::NextRange of the last sum; 0: there is none
 
   Stage stage_ = Stage::kQueued;
   v1::JobStatus status_ = v1::QUEUED;

@@ -20,6 +20,17 @@ bool HasEnded(v1::JobStatus status) {
   return status == v1::COMPLETE || status == v1::FAILED || status == v1::CANCELLED;
 }
 
+// False when the caller has gone.
+bool WriteTrace(const Watcher::News& news, grpc::ServerWriter<v1::JobEvent>& writer) {
+  for (const v1::JobEvent& event : news.trace) {
+    if (!writer.Write(event)) return false;
+  }
+  if (news.trace_lost == 0) return true;
+  v1::JobEvent lost;
+  lost.set_note(absl::StrCat(news.trace_lost, " messages were too many for the trace"));
+  return writer.Write(lost);
+}
+
 }  // namespace
 
 grpc::Status Service::SubmitJob(grpc::ServerContext*, const v1::SubmitRequest* request,
@@ -75,14 +86,7 @@ absl::Status Service::Watch(const grpc::ServerContext& context, const v1::WatchR
   while (!context.IsCancelled()) {
     const Watcher::News news = watcher->Wait(kLookMs);
     if (news.stopped) return absl::UnavailableError("the coordinator stops");
-    for (const v1::JobEvent& event : news.trace) {
-      if (!writer.Write(event)) return absl::CancelledError("the caller has gone");
-    }
-    if (news.trace_lost > 0) {
-      v1::JobEvent lost;
-      lost.set_note(absl::StrCat(news.trace_lost, " messages were too many for the trace"));
-      if (!writer.Write(lost)) return absl::CancelledError("the caller has gone");
-    }
+    if (!WriteTrace(news, writer)) return absl::CancelledError("the caller has gone");
     if (news.more_in_log || was_over) {
       ATOLL_ASSIGN_OR_RETURN(const v1::JobReport report, coordinator_.Report(job));
       while (true) {
@@ -91,7 +95,10 @@ absl::Status Service::Watch(const grpc::ServerContext& context, const v1::WatchR
         for (const v1::JobEvent& event : events) {
           after = event.id();
           if (!writer.Write(event)) return absl::CancelledError("the caller has gone");
-          if (event.has_status() && HasEnded(event.status().status())) return absl::OkStatus();
+          if (event.has_status() && HasEnded(event.status().status())) {
+            (void)WriteTrace(watcher->Wait(0), writer);  // what came meanwhile
+            return absl::OkStatus();
+          }
         }
       }
       // That the job is over is known a moment before the log says so: looked at once more.

@@ -24,15 +24,6 @@ void Uploads::Close(JobId job, RoundId round, SlotId slot) {
   });
 }
 
-void Uploads::CloseSlot(JobId job, SlotId slot) {
-  std::lock_guard lock(mutex_);
-  std::erase_if(open_, [&](const auto& item) {
-    if (item.first.job != job || item.first.slot != slot) return false;
-    item.second->open = false;
-    return true;
-  });
-}
-
 void Uploads::CloseAll() {
   std::lock_guard lock(mutex_);
   closed_ = true;

@@ -27,8 +27,6 @@ class Uploads {
  public:
   void Open(const AllowUpload& allowed);  // again for the same commit: nothing changes
   void Close(JobId job, RoundId round, SlotId slot);
-  // All of the slot, whatever its round.
-  void CloseSlot(JobId job, SlotId slot);
   void CloseAll();
   // Waits up to timeout_ms for the commit, which may still be on its way to the event loop. Null
   // when it does not come.

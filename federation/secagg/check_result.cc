@@ -111,6 +111,10 @@ absl::StatusOr<std::vector<MaskStream>> CheckResult(const SlotFacts& facts, cons
   const Commit* own = facts.commit ? &*facts.commit : nullptr;
   ATOLL_RETURN_IF_ERROR(CheckBasics(facts.session, facts.manifest, context, facts.cohort, own,
                                     roster, suite, result));
+  // It divides the mean: other groups' survivors are not shown here, but there are no more of them.
+  if (result.sites > facts.sites_max) {
+    return Bad(absl::StrCat("a sum of ", result.sites, " sites: there are ", facts.sites_max));
+  }
   const std::vector<SiteId> u3 = IdsOf(result.survivors);
   if (!facts.survivors.empty() && u3 != facts.survivors) {
     return Bad("its survivors are not those that this site signed");

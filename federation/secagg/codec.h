@@ -1,4 +1,4 @@
-// Private to the two files that define the messages: how one is written and read. Every encoding
+// Private to the files that define the messages: how one is written and read. Every encoding
 // begins with the message's tag, one byte, so that no message's bytes are another's.
 #pragma once
 

@@ -82,6 +82,8 @@ bool Withstands(uint32_t sites, uint32_t threshold, uint32_t corrupt) {
   return uint64_t{corrupt} + sites < 2 * uint64_t{threshold} && corrupt + uint64_t{2} <= threshold;
 }
 
+static_assert(kMaxGroups >= kRosterSitesMax / kGroupSizeMin, "a result names every group's sum");
+
 absl::StatusOr<double> SplitFailure(std::span<const uint32_t> sizes, uint32_t corrupt_max) {
   uint64_t sites = 0;
   for (uint32_t size : sizes) {

@@ -164,7 +164,7 @@ struct Result {
   Digest sum{};         // Merkle root of the packed sum's chunks (segments as in the manifest)
   Digest next_model{};  // Merkle root of the next global model's chunks
 };
-inline constexpr uint32_t kMaxGroups = 1024;
+inline constexpr uint32_t kMaxGroups = 21'845;  // 2^16 sites in groups of 3
 
 template <typename M>
 Bytes Encode(const M& message);

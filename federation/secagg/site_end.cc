@@ -18,15 +18,16 @@ SiteRecord Emptied(const SiteRecord& record, SlotState state) {
 absl::StatusOr<SlotFacts> SiteSlot::Facts() const {
   ATOLL_RETURN_IF_ERROR(impl_->Require(SlotState::kContext, "result"));
   const SiteRecord& now = impl_->record;
-  return SlotFacts{.session = now.session,
-                   .self = now.id,
-                   .u0 = now.u0,
-                   .threshold = now.threshold,
-                   .cohort_min = EffectiveCohortMin(impl_->floors()),
-                   .manifest = *now.manifest,
-                   .cohort = now.cohort,
-                   .commit = now.commit,
-                   .survivors = now.survivors};
+  return SlotFacts{
+      .session = now.session,
+      .u0 = now.u0,
+      .threshold = now.threshold,
+      .cohort_min = EffectiveCohortMin(impl_->floors()),
+      .sites_max = now.scope.total > 0 ? now.scope.total : static_cast<uint32_t>(now.cohort.size()),
+      .manifest = *now.manifest,
+      .cohort = now.cohort,
+      .commit = now.commit,
+      .survivors = now.survivors};
 }
 
 absl::Status SiteSlot::Erase() {

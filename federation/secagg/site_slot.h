@@ -87,10 +87,10 @@ struct ContextStreams {
 // What a site knows of a slot and checks R5 against; nothing secret.
 struct SlotFacts {
   Session session;
-  SiteId self;
   PreKeySet u0;
   uint32_t threshold = 0;
   uint32_t cohort_min = 0;  // m
+  uint32_t sites_max = 0;   // that can be in the sum, of all groups
   Manifest manifest;
   std::vector<SiteId> cohort;     // U2
   std::optional<Commit> commit;   // this site's

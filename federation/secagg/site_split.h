@@ -54,7 +54,6 @@ class SiteSplit {
 
   // Set once assigned.
   const std::optional<SiteGroup>& group() const { return group_; }
-  uint32_t attempt() const { return record_.attempt; }
   uint32_t revealed() const { return record_.revealed; }  // nonces, in this run
 
  private:

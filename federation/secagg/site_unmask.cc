@@ -23,13 +23,15 @@ absl::StatusOr<SurvivorSignature> SiteSlot::SignSurvivors(const SurvivorSet& u3)
     ATOLL_RETURN_IF_ERROR(impl_->Verify(
         member.id, kCommitLabel, CommitBody(ctx, member.bytes, member.root), member.signature));
   }
+  // Also on a repeat: a crash may have kept this signature out of the ledger, and another slot have
+  // signed since. Its own cohort in the ledger is at distance 0.
+  const CohortRule& rule = impl_->floors().cohorts;
+  const Digest& model = now.manifest->model;
+  ATOLL_ASSIGN_OR_RETURN(
+      const std::vector<SignedCohort> earlier,
+      impl_->journal->SignedCohorts(rule.distance_min > 0 ? std::nullopt : std::optional(model)));
+  ATOLL_RETURN_IF_ERROR(CheckCohort(earlier, model, survivors, rule));
   if (!now.signature) {
-    const CohortRule& rule = impl_->floors().cohorts;
-    const Digest& model = now.manifest->model;
-    ATOLL_ASSIGN_OR_RETURN(
-        const std::vector<SignedCohort> earlier,
-        impl_->journal->SignedCohorts(rule.distance_min > 0 ? std::nullopt : std::optional(model)));
-    ATOLL_RETURN_IF_ERROR(CheckCohort(earlier, model, survivors, rule));
     SiteRecord next = now;
     next.survivors = survivors;
     next.signature =

@@ -39,7 +39,8 @@ struct SiteOptions {
 // data_folder, log_folder, identity, roster, operator_key, site_id, role (site, evaluator),
 // trainer, cpus, memory, log {level, json, file}, relaunch_limit, trainer_start_timeout_s,
 // spot_check_chunks, floors {cohort_min, allow_two_of_three, allow_two_sites, allow_plain,
-// weight_max, clip_norm_l2_max, corrupt_sites_max}. INVALID_ARGUMENT with one line "file:line: key:
+// weight_max, clip_norm_l2_max, corrupt_sites_max, cohort_distance_min,
+// allow_difference_of_one}. INVALID_ARGUMENT with one line "file:line: key:
 // ..." for each unknown key, wrong type and value out of bounds; NOT_FOUND, PERMISSION_DENIED for
 // the file. Relative paths in it are relative to it.
 absl::Status LoadSiteFile(const std::filesystem::path& path, SiteOptions& options);

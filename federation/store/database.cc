@@ -12,7 +12,7 @@
 namespace atl::store {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 // Somebody may look at the database with another program.
 constexpr int kBusyTimeoutMs = 5'000;
 
@@ -69,10 +69,10 @@ absl::Status Database::SetUp(const DatabaseOptions& options) {
       return absl::DataLossError(
           absl::StrCat(path_.string(), ": is not the database of a ", options.user));
     }
-    if (version > kSchemaVersion) {
-      return absl::FailedPreconditionError(absl::StrCat(path_.string(), ": has version ", version,
-                                                        "; this program knows ", kSchemaVersion,
-                                                        ": use a newer one"));
+    if (version != kSchemaVersion) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          path_.string(), ": has version ", version, "; this program knows ", kSchemaVersion,
+          version > kSchemaVersion ? ": use a newer one" : ": begin with a new folder"));
     }
     const std::string check = db.execAndGet("PRAGMA quick_check(1)").getString();
     if (check != "ok") {

@@ -236,9 +236,10 @@ void AddModelAndData(std::vector<Property>& table) {
 }
 
 void AddSiteAndTrain(std::vector<Property>& table) {
-  table.push_back(Integer(
-      "site.count", ATOLL_FIELD(site.count), 1, 65536,
-      "Sites that `atoll run` starts. 1: plain data-parallel training, nothing federated."));
+  table.push_back(Integer("site.count", ATOLL_FIELD(site.count), 1, 65536,
+                          "Sites that take part; `atoll run` starts them, at most 255. 1: plain "
+                          "data-parallel training, "
+                          "nothing federated."));
   table.push_back(Integer("site.ranks", ATOLL_FIELD(site.ranks), 1, 1024,
                           "MPI ranks of each site; they average their gradients at every step."));
   table.push_back(EnumOf(

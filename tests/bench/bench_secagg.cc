@@ -288,7 +288,7 @@ int Main(int argc, char** argv) {
   CLI::App app("What a round of secure aggregation costs a site and the coordinator");
   app.add_option("--coordinates", options.round.coordinates, "of the update")
       ->required()
-      ->check(CLI::Range(uint64_t{1}, uint64_t{4'000'000'000}));
+      ->check(CLI::Range(uint64_t{1}, uint64_t{16'000'000'000}));
   app.add_option("--sites", options.round.sites, "of the cohort")
       ->required()
       ->check(CLI::Range(3u, secagg::kMaxSites));

@@ -55,7 +55,7 @@ absl::StatusOr<SiteFigures> MeasureSite(const RoundOptions& options, const Cohor
 
 struct SumFigures {
   double core_s = 0, core_median_s = 0, wall_s = 0;  // least (and median) of the repeats
-  Digest sum{}, next_model{};
+  Digest sum{};
 };
 struct CoordinatorFigures {
   std::vector<SumFigures> sums;  // one a case

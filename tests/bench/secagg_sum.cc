@@ -103,7 +103,6 @@ absl::StatusOr<CoordinatorFigures> MeasureCoordinator(const RoundOptions& option
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_wall).count() +
           unmasked.core_s);
       sum.sum = outcome.sum;
-      sum.next_model = outcome.next_model;
     }
     sum.core_s = *std::min_element(cores.begin(), cores.end());
     sum.core_median_s = Median(cores);

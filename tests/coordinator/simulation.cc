@@ -413,6 +413,11 @@ void Simulation::Answer(Site& site, const v1::SecAgg& step) {
       if (const auto facts = mine.Facts(); facts.ok() && !is_out) {
         const auto streams = secagg::CheckResult(*facts, *roster_, OpensslSuite(), result);
         if (!streams.ok()) wrong_sums_.push_back(std::string(streams.status().message()));
+        auto inflated = result;
+        inflated.sites = static_cast<uint32_t>(sites_.size()) + 1;
+        if (secagg::CheckResult(*facts, *roster_, OpensslSuite(), inflated).ok()) {
+          wrong_sums_.push_back("a sum of more sites than there are was taken");
+        }
       }
       (void)mine.Erase();
       return SayStep(site, slot, step.round(), v1::RESULT_CHECKED, ByteWriter().U32(1).bytes());

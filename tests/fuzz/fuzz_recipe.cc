@@ -1,7 +1,5 @@
 // A recipe's text. Whatever the bytes, reading them ends with a recipe or with problems in words,
 // and what is accepted comes back from its own text.
-#include <filesystem>
-
 #include "recipes/schema/explain.h"
 #include "recipes/schema/load.h"
 #include "tests/fuzz/fuzz.h"

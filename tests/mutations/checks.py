@@ -203,7 +203,8 @@ CHECKS = [
     Check("Case 13: a holder's wrong share", SECAGG + "coordinator_unmask.cc",
           "    if (ShareHash(s.session, kind, item.owner, answer.id, item.share) != expected) {", "    if (false) {",
           COORDINATOR, "Coordinator.Case13AHolderThatSendsAWrongShareIsNamed"),
-    Check("Case 13: a dealer's other secret", SECAGG + "coordinator_unmask.cc", "    if (!good) {", "    if (false) {",
+    Check("Case 13: a dealer's other secret", SECAGG + "coordinator_unmask.cc",
+          "    if (!IsSecretOf(*s.suite, s.session, s.records.at(owner), secrets.back())) {", "    if (false) {",
           COORDINATOR, "Coordinator.Case13ADealerOfAnotherSecretIsNamed"),
     # ---- masks --------------------------------------------------------------------------------------------------------
     Check("masks: a key for each segment", SECAGG + "mask_keys.cc",

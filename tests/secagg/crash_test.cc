@@ -6,6 +6,7 @@
 
 #include "comms/base/crypto/sha256.h"
 #include "comms/base/status.h"
+#include "federation/secagg/signed_bodies.h"
 #include "tests/secagg/harness.h"
 
 namespace atl::secagg {
@@ -335,6 +336,23 @@ TEST_F(Records, SecretsGoAsSoonAsTheyCan) {
     EXPECT_EQ(holds(records[i], b), mask_there[i]) << i;
   }
   EXPECT_LT(records[6].size(), records[5].size() + 300);  // shares out, the answer in
+}
+
+// The signature is on disk, its cohort is not yet in the ledger, and another slot signs meanwhile.
+TEST(Crash, ASignatureKeptBackIsNotGivenBesideACohortThatWasSignedSince) {
+  Federation federation({.sites = 5, .seed = 90});
+  ASSERT_EQ(federation.RunUntil(Step::kSurvivors), absl::OkStatus());
+  TestSite& site = federation.site(3);
+  site.journal.CrashAt(0, /*durable=*/true);
+  EXPECT_FALSE(site.slot->SignSurvivors(federation.u3).ok());
+  federation.Restart(site);
+  std::vector<SiteId> without_one = IdsOf(federation.u3);
+  without_one.pop_back();
+  ASSERT_TRUE(
+      site.journal.KeepCohort({federation.manifest.model, without_one, SlotId(99), Signature{}})
+          .ok());
+  const absl::Status status = site.slot->SignSurvivors(federation.u3).status();
+  EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
 }
 
 }  // namespace

@@ -138,12 +138,16 @@ TEST_F(EventLogDiskTest, WhatIsNoDatabaseOfOurs) {
   EXPECT_EQ(OpenEventLog(Folder()).status().code(), absl::StatusCode::kDataLoss);
 }
 
-TEST_F(EventLogDiskTest, ANewerVersionIsRefused) {
+TEST_F(EventLogDiskTest, AnotherVersionIsRefused) {
   WriteThree();
-  Sql("PRAGMA user_version = 2");
-  const absl::Status status = OpenEventLog(Folder()).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("has version 2"));
+  const std::pair<int, const char*> versions[] = {{1, "new folder"}, {3, "use a newer one"}};
+  for (const auto& [version, what_to_do] : versions) {
+    Sql(absl::StrCat("PRAGMA user_version = ", version));
+    const absl::Status status = OpenEventLog(Folder()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("has version ", version)));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(what_to_do));
+  }
 }
 
 TEST_F(EventLogDiskTest, AFolderThatCannotBeMade) {

@@ -195,32 +195,43 @@ TEST(ServeTest, MasksAheadChangeNothingButTheTime) {
   const auto prepare = [](ScriptedAgent& agent, const sitelink::Release& release) {
     agent.Send(PrepareFor(release));
   };
-  const auto rest = [](ScriptedAgent&, const sitelink::Release&) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  std::chrono::milliseconds rest_ms(500);
+  const auto rest = [&](ScriptedAgent&, const sitelink::Release&) {
+    std::this_thread::sleep_for(rest_ms);
+  };
+  // An idle-class thread gets nothing on a busy machine: with a longer rest it will.
+  const auto until_hidden = [&](const auto& run) {
+    MaskedRound round = run();
+    for (int again = 0; again < 4 && round.masked.mask_hidden_s == 0; ++again) {
+      rest_ms *= 2;
+      round = run();
+    }
+    EXPECT_GT(round.masked.mask_hidden_s, 0);
+    return round;
   };
   const MaskedRound now = RunMasked(2, Recipe(true), aes, {}, {});
   const Bytes plain = Unmask(now.vector, segments, now.keys);
   EXPECT_EQ(now.masked.mask_hidden_s, 0);
   EXPECT_GT(now.masked.mask_paid_s, 0);
 
-  const MaskedRound ahead = RunMasked(2, Recipe(true), aes, prepare, rest);
+  const MaskedRound ahead =
+      until_hidden([&] { return RunMasked(2, Recipe(true), aes, prepare, rest); });
   EXPECT_EQ(Unmask(ahead.vector, segments, ahead.keys), plain);
-  EXPECT_GT(ahead.masked.mask_hidden_s, 0);
 
   // For a trained update that is there: an attempt that was aborted has left it.
-  const MaskedRound late = RunMasked(2, Recipe(true), kernels::MaskCipher::kChaCha20, {},
-                                     [&](auto& agent, const auto& release) {
-                                       prepare(agent, release);
-                                       rest(agent, release);
-                                     });
+  const MaskedRound late = until_hidden([&] {
+    return RunMasked(2, Recipe(true), kernels::MaskCipher::kChaCha20, {},
+                     [&](auto& agent, const auto& release) {
+                       prepare(agent, release);
+                       rest(agent, release);
+                     });
+  });
   EXPECT_EQ(Unmask(late.vector, segments, late.keys, kernels::MaskCipher::kChaCha20), plain);
-  EXPECT_GT(late.masked.mask_hidden_s, 0);
 
   // 1 MiB of the 1.27 MB that one rank has; ranks change nothing, either.
   std::string small = Recipe(true);
   small.replace(small.find("enabled: true"), 13, "enabled: true, masks_ahead_mib: 1");
-  const MaskedRound part = RunMasked(1, small, aes, prepare, rest);
-  EXPECT_GT(part.masked.mask_hidden_s, 0);
+  const MaskedRound part = until_hidden([&] { return RunMasked(1, small, aes, prepare, rest); });
   const MaskedRound one_rank = RunMasked(1, small, aes, {}, {});
   EXPECT_EQ(Unmask(part.vector, segments, part.keys),
             Unmask(one_rank.vector, segments, one_rank.keys));
