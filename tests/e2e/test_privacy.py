@@ -259,7 +259,7 @@ class PrivacyTest(EndToEnd):
         """Secrets are on disk while a round's result is checked, at the coordinator and at the sites; then no more."""
         work = os.path.join(folder, "work")
         coordinator = sqlite3.connect(os.path.join(work, "coordinator", "atoll.db"))
-        self.assertEqual(coordinator.execute("PRAGMA user_version").fetchone()[0], 1)
+        self.assertEqual(coordinator.execute("PRAGMA user_version").fetchone()[0], 2)
         self.assertEqual(coordinator.execute("SELECT count(*) FROM secrets").fetchone()[0], 0)
         sites = [path for path in files_below(work) if os.path.basename(path) == "site.db"]
         self.assertEqual(len(sites), 3)
