@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
@@ -18,23 +19,38 @@ class Work {
   virtual ~Work() = default;
   // Moves the operation on without waiting; true when it has ended. An error shows in Wait().
   virtual bool Test() = 0;
-  // Waits for the end. UNAVAILABLE when another rank is gone. May be called again, with the same
-  // answer.
+  // Waits for the end. UNAVAILABLE when another rank is gone, DEADLINE_EXCEEDED when it has shown
+  // no sign of life for the communicator's timeout. May be called again, with the same answer.
   virtual absl::Status Wait() = 0;
 };
 
 // A fixed group of ranks. All waiting sleeps (longer the longer it lasts), so that ranks that have
 // nothing to do leave the processor to others. Used by one thread, the one that made it; outlives
 // its Work.
+//
+// Spans of float lie where the backend computes: in the host's memory, or the GPU's where
+// on_device(). Everything else lies in the host's.
 class Communicator {
  public:
   virtual ~Communicator() = default;
   virtual uint32_t rank() const = 0;  // in [0, size())
   virtual uint32_t size() const = 0;
   virtual uint32_t local_size() const = 0;  // ranks on this machine
+  virtual bool on_device() const { return false; }
+  virtual std::string name() const = 0;  // "mpi, 2 ranks, shared memory": for people
+
+  // `count` floats, zero at first, aligned to 64 bytes, where sums over ranks are fastest (for MPI
+  // a window that all ranks of one machine share). Called by all ranks with the same count. Lives
+  // as long as the communicator. RESOURCE_EXHAUSTED when there is no room on any one rank.
+  virtual absl::StatusOr<std::span<float>> Allocate(uint64_t count) = 0;
 
   // values := sum over ranks, in place; the same bits on every rank. Same length on all ranks.
   virtual absl::StatusOr<std::unique_ptr<Work>> StartAllReduceSum(std::span<float> values) = 0;
+  // The first half of it: of `values` (same length on all ranks), cut by ShardOf (below), rank
+  // r gets shard r of the sum, in place; the rest of values is undefined afterwards.
+  virtual absl::StatusOr<std::unique_ptr<Work>> StartReduceScatterSum(std::span<float> values) = 0;
+  // The second: every rank brings shard r of `values` and gets the others', in place.
+  virtual absl::StatusOr<std::unique_ptr<Work>> StartAllGather(std::span<float> values) = 0;
   virtual absl::Status AllReduceSum(std::span<double> values) = 0;
 
   // Rank 0's bytes to all; same length on all ranks.
@@ -47,5 +63,14 @@ class Communicator {
 
   virtual absl::Status Barrier() = 0;
 };
+
+// Rank's shard of `count` values: [first, last). Borders are multiples of 16 values (a cache line)
+// from the start; shards differ by at most 16 values, and the last may be empty.
+struct Shard {
+  uint64_t first = 0, last = 0;
+  uint64_t size() const { return last - first; }
+  bool operator==(const Shard&) const = default;
+};
+Shard ShardOf(uint64_t count, uint32_t rank, uint32_t ranks);
 
 }  // namespace atl
