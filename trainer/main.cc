@@ -45,6 +45,22 @@ int Run(int argc, char** argv) {
       ->option_text("KEY=VALUE")
       ->allow_extra_args(false);
 
+  ExportOptions exported;
+  CLI::App* export_command = app.add_subcommand(
+      "export", "Write the model that trained parameters belong to, for other programs to load");
+  export_command->add_option("recipe", exported.recipe, "Recipe (task.yaml)")
+      ->option_text("RECIPE")
+      ->required();
+  export_command->add_option("--trained", exported.trained, "The parameters, as init writes them")
+      ->option_text("FILE")
+      ->required();
+  export_command->add_option("--out", exported.out, "Folder for the model's files")
+      ->option_text("DIR")
+      ->required();
+  export_command->add_option("--set", exported.overrides, "Override a recipe's value")
+      ->option_text("KEY=VALUE")
+      ->allow_extra_args(false);
+
   ServeOptions serve;
   CLI::App* serve_command =
       app.add_subcommand("serve", "Serve a site agent (under mpirun; started by the agent)");
@@ -63,6 +79,7 @@ int Run(int argc, char** argv) {
     return asked_for_help ? 0 : 2;
   }
   if (init_command->parsed()) return RunInit(init);
+  if (export_command->parsed()) return RunExport(exported);
   if (serve_command->parsed()) return RunServe(serve);
   return RunStandalone(standalone);
 }

@@ -37,6 +37,17 @@ absl::StatusOr<Process> StartFirstModel(const std::filesystem::path& trainer,
 // Waits for it. Errors are the trainer's own words; CANCELLED when `stopped` turns true.
 absl::StatusOr<FirstModel> FinishFirstModel(Process& process, const std::filesystem::path& folder,
                                             const std::function<bool()>& stopped);
+// Whether the parameters that are trained are the whole model: then the file that they came in
+// already is what other programs load.
+bool TravelsWhole(const recipes::Model& model);
+
+struct ExportedModel {
+  std::filesystem::path trainer, recipe_file;
+  std::filesystem::path trained;  // safetensors of the trained parameters
+  std::filesystem::path folder;   // gets the whole model's files
+};
+absl::Status ExportModel(const ExportedModel& model, const std::function<bool()>& stopped);
+
 // Reads where the parameters stand in a safetensors file.
 absl::StatusOr<FirstModel> ReadFirstModel(const std::filesystem::path& folder);
 

@@ -32,30 +32,63 @@ std::string LastWords(const fs::path& log) {
   return line == std::string::npos ? text : text.substr(line + 1);
 }
 
+// One of the trainer's modes that run in one process.
+absl::StatusOr<Process> StartTrainer(std::vector<std::string> arguments, const fs::path& log) {
+  ProcessOptions options;
+  options.arguments = std::move(arguments);
+  options.environment = {{"OMP_NUM_THREADS", "1"}};
+  options.output_file = log;
+  return Process::Start(options);
+}
+
+absl::Status FinishTrainer(Process& process, const char* mode, const fs::path& log,
+                           const std::function<bool()>& stopped) {
+  for (int waited_ms = 0;; waited_ms += 50) {
+    if (stopped()) return absl::CancelledError(absl::StrCat("stopped during atoll-trainer ", mode));
+    auto code = process.Wait(50);
+    if (code.ok() && *code == 0) return absl::OkStatus();
+    if (code.ok())
+      return absl::InternalError(absl::StrCat("atoll-trainer ", mode, ": ", LastWords(log)));
+    if (waited_ms > kTimeoutMs) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("atoll-trainer ", mode, " did not end in two minutes"));
+    }
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Process> StartFirstModel(const fs::path& trainer, const fs::path& recipe_file,
                                         const fs::path& folder) {
   ATOLL_RETURN_IF_ERROR(MakeFolder(folder));
-  ProcessOptions options;
-  options.arguments = {trainer, "init", recipe_file, "--out", folder};
-  options.environment = {{"OMP_NUM_THREADS", "1"}};
-  options.output_file = folder / "init.log";
-  return Process::Start(options);
+  return StartTrainer({trainer, "init", recipe_file, "--out", folder}, folder / "init.log");
 }
 
 absl::StatusOr<FirstModel> FinishFirstModel(Process& process, const fs::path& folder,
                                             const std::function<bool()>& stopped) {
-  for (int waited_ms = 0;; waited_ms += 50) {
-    if (stopped()) return absl::CancelledError("stopped while the first model was made");
-    auto code = process.Wait(50);
-    if (code.ok() && *code == 0) return ReadFirstModel(folder);
-    if (code.ok())
-      return absl::InternalError(
-          absl::StrCat("atoll-trainer init: ", LastWords(folder / "init.log")));
-    if (waited_ms > kTimeoutMs)
-      return absl::DeadlineExceededError("atoll-trainer init made no model in two minutes");
+  ATOLL_RETURN_IF_ERROR(FinishTrainer(process, "init", folder / "init.log", stopped));
+  return ReadFirstModel(folder);
+}
+
+bool TravelsWhole(const recipes::Model& model) {
+  switch (model.kind) {
+    case recipes::ModelKind::kMlp:
+    case recipes::ModelKind::kCnn:
+    case recipes::ModelKind::kResnet18:
+    case recipes::ModelKind::kTextClassifier:
+      return model.frozen.empty();
+    default:
+      return false;
   }
+}
+
+absl::Status ExportModel(const ExportedModel& model, const std::function<bool()>& stopped) {
+  const fs::path log = model.trained.parent_path() / "export.log";
+  ATOLL_ASSIGN_OR_RETURN(Process process,
+                         StartTrainer({model.trainer, "export", model.recipe_file, "--trained",
+                                       model.trained, "--out", model.folder},
+                                      log));
+  return FinishTrainer(process, "export", log, stopped);
 }
 
 absl::StatusOr<FirstModel> ReadFirstModel(const fs::path& folder) {

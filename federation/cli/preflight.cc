@@ -32,6 +32,14 @@ absl::StatusOr<fs::path> FindTrainer() {
       absl::StrCat("no trainer at ", trainer.string(), "; build it with: scripts/build release"));
 }
 
+void MakePathsAbsolute(recipes::Recipe& recipe) {
+  for (std::string* path : {&recipe.data.folder, &recipe.data.tokenizer.file, &recipe.model.weights,
+                            &recipe.model.file}) {
+    std::error_code error;
+    if (!path->empty()) *path = fs::absolute(*path, error).lexically_normal();
+  }
+}
+
 absl::Status CheckMachine(const recipes::Recipe& recipe) {
   if (recipe.site.count > kEmbeddedSitesMax) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -42,7 +50,7 @@ absl::Status CheckMachine(const recipes::Recipe& recipe) {
     return absl::NotFoundError(
         "mpirun is not in PATH; install it with: apt-get install openmpi-bin (or scripts/setup)");
   }
-  if (recipe.data.dataset == "fashion-mnist") {
+  if (recipe.data.dataset == recipes::DatasetKind::kFashionMnist) {
     fs::path folder = recipe.data.folder.empty() ? kFashionMnistFolder : recipe.data.folder;
     for (const char* file : kFashionMnistFiles) {
       if (access((folder / file).c_str(), R_OK) == 0) continue;
@@ -51,6 +59,14 @@ absl::Status CheckMachine(const recipes::Recipe& recipe) {
                        "; install it with: apt-get install dataset-fashion-mnist, or name its "
                        "folder as data.folder"));
     }
+  }
+  for (const auto& [key, path] :
+       {std::pair<const char*, const std::string&>{"data.folder", recipe.data.folder},
+        {"data.tokenizer.file", recipe.data.tokenizer.file},
+        {"model.weights", recipe.model.weights},
+        {"model.file", recipe.model.file}}) {
+    if (!path.empty() && access(path.c_str(), R_OK) != 0)
+      return absl::NotFoundError(absl::StrCat(key, ": cannot read ", path));
   }
   return absl::OkStatus();
 }

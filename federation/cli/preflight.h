@@ -14,7 +14,10 @@ absl::StatusOr<std::filesystem::path> FindTrainer();
 // This program's own path.
 std::filesystem::path OwnPath();
 
-// mpirun in PATH, the recipe's data set there. NOT_FOUND with what to install or set.
+// Trainers run in folders of their own: files that the recipe names are found from this one.
+void MakePathsAbsolute(recipes::Recipe& recipe);
+
+// mpirun in PATH, what the recipe names there. NOT_FOUND with what to install or set.
 // INVALID_ARGUMENT for more sites than one machine is asked to run.
 absl::Status CheckMachine(const recipes::Recipe& recipe);
 

@@ -63,7 +63,7 @@ class Run {
   absl::StatusOr<uint64_t> Submit(const FirstModel& model);
   absl::Status Follow(uint64_t job_id);
   absl::Status WriteMetrics(const v1::JobReport& job);
-  absl::Status WriteModel(const FirstModel& model, const Digest& blob);
+  absl::Status WriteModel(const fs::path& trainer, const FirstModel& model, const Digest& blob);
 
   const RunOptions& options_;
   recipes::Recipe recipe_;
@@ -167,8 +167,10 @@ absl::Status Run::WriteMetrics(const v1::JobReport& job) {
   return WriteFileAtomic(folder_ / "metrics.jsonl", AsBytes(lines));
 }
 
-absl::Status Run::WriteModel(const FirstModel& model, const Digest& blob) {
-  ATOLL_ASSIGN_OR_RETURN(StagedFile file, StagedFile::Create(folder_ / "model.safetensors"));
+absl::Status Run::WriteModel(const fs::path& trainer, const FirstModel& model, const Digest& blob) {
+  const bool whole = TravelsWhole(recipe_.model);
+  const fs::path target = whole ? folder_ / "model.safetensors" : folder_ / "work" / "trained";
+  ATOLL_ASSIGN_OR_RETURN(StagedFile file, StagedFile::Create(target));
   FileHandle first(std::fopen(model.file.c_str(), "rb"));
   Bytes header(model.data_offset);
   if (!first || std::fread(header.data(), 1, header.size(), first.get()) != header.size()) {
@@ -178,6 +180,7 @@ absl::Status Run::WriteModel(const FirstModel& model, const Digest& blob) {
   ATOLL_RETURN_IF_ERROR(
       client_->DownloadBlob(blob, [&](ByteView chunk) { return file.Append(chunk); }));
   ATOLL_RETURN_IF_ERROR(file.Commit());
+  if (!whole) return ExportModel({trainer, folder_ / "recipe.yaml", target, folder_}, Interrupted);
   ATOLL_ASSIGN_OR_RETURN(Bytes config, ReadFile(model.config, 1 << 20));
   return WriteFileAtomic(folder_ / "config.json", config);
 }
@@ -207,7 +210,7 @@ absl::StatusOr<RunOutcome> Run::Go(const fs::path& trainer) {
     if (outcome.job.model().size() != blob.size())
       return absl::InternalError("the job is complete and has no model");
     std::copy(outcome.job.model().begin(), outcome.job.model().end(), blob.begin());
-    ATOLL_RETURN_IF_ERROR(WriteModel(model, blob));
+    ATOLL_RETURN_IF_ERROR(WriteModel(trainer, model, blob));
   }
   return outcome;
 }
@@ -227,6 +230,7 @@ int RunRecipe(const RunOptions& options) {
     }
   }
   auto recipe = loaded.ok() ? recipes::RecipeOf(*std::move(loaded)) : loaded.status();
+  if (recipe.ok()) MakePathsAbsolute(*recipe);
   absl::Status ready = recipe.ok() ? CheckMachine(*recipe) : recipe.status();
   absl::StatusOr<fs::path> trainer = FindTrainer();
   if (ready.ok() && !trainer.ok()) ready = trainer.status();

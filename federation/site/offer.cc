@@ -38,7 +38,7 @@ Digest DataDigest(const Offer& offer) {
   std::string folder = std::filesystem::path(data.folder).lexically_normal().string();
   while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
   ByteWriter writer;
-  writer.Raw(AsBytes("atoll/data/v1")).Sized(data.dataset).Sized(folder);
+  writer.Raw(AsBytes("atoll/data/v1")).Sized(ToString(data.dataset)).Sized(folder);
   writer.U64(static_cast<uint64_t>(data.limit));
   writer.Sized(ToString(data.partition.kind));
   writer.F64(data.partition.kind == recipes::PartitionKind::kDirichlet ? data.partition.alpha : 0);

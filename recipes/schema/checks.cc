@@ -9,7 +9,7 @@ namespace atl::recipes {
 namespace {
 
 constexpr int kSecureSitesMin = 3;
-constexpr int kFashionMnistClasses = 10;
+constexpr int kImageClasses = 10;  // of Fashion-MNIST, and of CIFAR-10
 
 std::string MomentumIsSgds(const Recipe& r) {
   const Optimizer& optimizer = r.train.optimizer;
@@ -26,9 +26,95 @@ std::string LabelsAreClasses(const Recipe& r) {
 }
 
 std::string ClassesAreTheDataSets(const Recipe& r) {
-  if (r.data.dataset != "fashion-mnist" || r.model.classes == kFashionMnistClasses) return "";
-  return absl::StrCat(r.model.classes, " must be ", kFashionMnistClasses,
-                      " with data.dataset: fashion-mnist");
+  const bool of_ten =
+      r.data.dataset == DatasetKind::kFashionMnist || r.data.dataset == DatasetKind::kCifar10;
+  if (!of_ten || r.model.classes == kImageClasses) return "";
+  return absl::StrCat(r.model.classes, " must be ", kImageClasses,
+                      " with data.dataset: ", ToString(r.data.dataset));
+}
+
+bool IsOfImages(DatasetKind kind) {
+  return kind == DatasetKind::kFashionMnist || kind == DatasetKind::kIdx ||
+         kind == DatasetKind::kCifar10;
+}
+
+std::string ModelReadsTheData(const Recipe& r) {
+  const std::string kind = ToString(r.model.kind), dataset = ToString(r.data.dataset);
+  switch (r.model.kind) {
+    case ModelKind::kMlp:
+    case ModelKind::kCnn:
+    case ModelKind::kResnet18:
+      if (IsOfImages(r.data.dataset)) return "";
+      return absl::StrCat(kind, " reads images, and data.dataset is ", dataset);
+    case ModelKind::kTextClassifier:
+      if (!IsOfImages(r.data.dataset) && r.data.dataset != DatasetKind::kTokens) return "";
+      return absl::StrCat(kind, " reads texts, and data.dataset is ", dataset);
+    case ModelKind::kEncoder:
+    case ModelKind::kDecoder:
+      if (!IsOfImages(r.data.dataset)) return "";
+      return absl::StrCat(kind, " reads texts or tokens, and data.dataset is ", dataset);
+    case ModelKind::kTorchScript:
+      break;  // what it reads is its own affair
+  }
+  return "";
+}
+
+std::string FolderIsNamed(const Recipe& r) {
+  if (r.data.dataset == DatasetKind::kFashionMnist || !r.data.folder.empty()) return "";
+  return absl::StrCat("must name the folder of the files with data.dataset: ",
+                      ToString(r.data.dataset));
+}
+
+std::string TokensAreForLanguageModels(const Recipe& r) {
+  if (r.data.dataset != DatasetKind::kTokens || r.model.kind != ModelKind::kEncoder) return "";
+  if (r.model.task == EncoderTask::kMaskedLm) return "";
+  return absl::StrCat(ToString(r.model.task),
+                      " takes texts: with data.dataset: tokens, only masked_lm will do");
+}
+
+std::string TokenizerHasItsFile(const Recipe& r) {
+  const bool used = (r.model.kind == ModelKind::kEncoder || r.model.kind == ModelKind::kDecoder) &&
+                    r.data.dataset != DatasetKind::kTokens;
+  if (!used || r.data.tokenizer.kind == TokenizerKind::kBytes || !r.data.tokenizer.file.empty())
+    return "";
+  return absl::StrCat("must name the file of data.tokenizer.kind: ",
+                      ToString(r.data.tokenizer.kind));
+}
+
+std::string ModuleHasItsFile(const Recipe& r) {
+  if (r.model.kind != ModelKind::kTorchScript || !r.model.file.empty()) return "";
+  return "must name the module's file with model.kind: torchscript";
+}
+
+std::string BySiteHasItsField(const Recipe& r) {
+  if (r.data.partition.kind != PartitionKind::kBySite) return "";
+  if (r.data.dataset != DatasetKind::kCsv && r.data.dataset != DatasetKind::kJsonLines) {
+    return absl::StrCat("by_site takes csv or jsonl, and data.dataset is ",
+                        ToString(r.data.dataset));
+  }
+  return r.data.site_field.empty() ? "by_site needs data.site_field" : "";
+}
+
+std::string HeadsFit(const Recipe& r) {
+  const Model& m = r.model;
+  const bool sized =
+      (m.kind == ModelKind::kEncoder || m.kind == ModelKind::kDecoder) && m.weights.empty();
+  if (!sized) return "";
+  if (m.hidden_size % m.heads != 0)
+    return absl::StrCat(m.heads, " must divide model.hidden_size, which is ", m.hidden_size);
+  if (m.kind != ModelKind::kDecoder) return "";
+  if (m.hidden_size / m.heads % 2 != 0) {
+    return absl::StrCat(m.heads, " leaves heads of ", m.hidden_size / m.heads,
+                        " values; a decoder's must have an even number");
+  }
+  if (m.kv_heads == 0 || m.heads % m.kv_heads == 0) return "";
+  return absl::StrCat(m.heads, " must be a multiple of model.kv_heads, which is ", m.kv_heads);
+}
+
+std::string AdaptersHaveLayers(const Recipe& r) {
+  if (r.model.kind != ModelKind::kEncoder && r.model.kind != ModelKind::kDecoder) return "";
+  if (r.model.lora.rank == 0 || !r.model.lora.layers.empty()) return "";
+  return "must name the layers that get adapters, such as [\"*.query\", \"*.value\"]";
 }
 
 std::string LimitFeedsEveryRank(const Recipe& r) {
@@ -82,8 +168,34 @@ const std::vector<Check>& Checks() {
        "With `data.partition.kind: labels`, `data.partition.labels` is at most `model.classes`.",
        LabelsAreClasses},
       {{"model.classes", "data.dataset"},
-       "`model.classes` is 10 with `data.dataset: fashion-mnist`.",
+       "`model.classes` is 10 with `data.dataset: fashion-mnist` or `cifar10`.",
        ClassesAreTheDataSets},
+      {{"model.kind", "data.dataset"},
+       "`mlp`, `cnn` and `resnet18` read images; `text-classifier` texts; `encoder` and `decoder` "
+       "texts or tokens.",
+       ModelReadsTheData},
+      {{"model.task", "data.dataset"},
+       "An encoder's `model.task` other than `masked_lm` takes texts.",
+       TokensAreForLanguageModels},
+      {{"data.folder", "data.dataset"},
+       "`data.folder` is named, unless `data.dataset` is `fashion-mnist`.",
+       FolderIsNamed},
+      {{"data.tokenizer.file", "data.tokenizer.kind", "model.kind"},
+       "`data.tokenizer.file` is named for wordpiece and sentencepiece.",
+       TokenizerHasItsFile},
+      {{"model.file", "model.kind"},
+       "`model.file` is named with `model.kind: torchscript`.",
+       ModuleHasItsFile},
+      {{"data.partition.kind", "data.site_field", "data.dataset"},
+       "`data.partition.kind: by_site` takes csv or jsonl and a `data.site_field`.",
+       BySiteHasItsField},
+      {{"model.heads", "model.hidden_size", "model.kv_heads", "model.kind"},
+       "`model.heads` divides `model.hidden_size`, and `model.kv_heads` divides `model.heads`; a "
+       "decoder's heads have an even width.",
+       HeadsFit},
+      {{"model.lora.layers", "model.lora.rank"},
+       "`model.lora.layers` names layers where `model.lora.rank` is above 0.",
+       AdaptersHaveLayers},
       {{"data.limit", "site.count", "site.ranks"},
        "`data.limit`, unless 0, has an example for each rank of each site.",
        LimitFeedsEveryRank},

@@ -415,7 +415,7 @@ void Loader::ReadOverride(const std::string& override_text) {
     Problem(0, TheirsNote(property->key));
   } else {
     bool fine = true;
-    if (property->type == Type::kIntegers) {
+    if (property->type == Type::kIntegers || property->type == Type::kTexts) {
       const YamlResult yaml = ParseYaml(text);
       if (!yaml.ok) Problem(0, absl::StrCat(key, ": ", ShowText(text), ": ", yaml.error));
       fine = yaml.ok;

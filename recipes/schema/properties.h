@@ -23,6 +23,7 @@ enum class Type {
   kNumber,
   kEnum,      // text, one of `options`
   kIntegers,  // a list
+  kTexts,     // a list of one-line texts
   kTextMap,   // Transformer Lab's `envs`: names to plain values
   kSweep,     // Transformer Lab's `sweep_config`: keys of parameters to lists of values
 };

@@ -50,11 +50,11 @@ struct Model {
   int layers = 2, heads = 4;
   int kv_heads = 0;  // decoder; 0: as many as heads
   int hidden_size = 128, intermediate_size = 512;
-  int max_length = 128;  // tokens of an example
-  double masked_share = 0.15;  // encoder, masked_lm: of the tokens
-  double temperature = 0.05;   // encoder, contrastive
-  std::string weights;  // folder with a Hugging Face model.safetensors and config.json
-  std::string file;     // torchscript
+  int max_length = 128;             // tokens of an example
+  double masked_share = 0.15;       // encoder, masked_lm: of the tokens
+  double temperature = 0.05;        // encoder, contrastive
+  std::string weights;              // folder with a Hugging Face model.safetensors and config.json
+  std::string file;                 // torchscript
   std::vector<std::string> frozen;  // patterns of parameters that are not trained
   Lora lora;
   bool operator==(const Model&) const = default;
@@ -115,13 +115,13 @@ struct Schedule {
 struct Train {
   Optimizer optimizer;
   Schedule schedule;
-  int batch_size = 64;        // per rank
-  int accumulate_steps = 1;   // batches whose gradients are added up for one step
-  double max_grad_norm = 0;   // L2 norm to which the gradient is clipped; 0: it is not
-  int local_epochs = 1;       // per round; alone: all of them
+  int batch_size = 64;       // per rank
+  int accumulate_steps = 1;  // batches whose gradients are added up for one step
+  double max_grad_norm = 0;  // L2 norm to which the gradient is clipped; 0: it is not
+  int local_epochs = 1;      // per round; alone: all of them
   uint64_t seed = 1;
-  double bucket_mb = 4;       // gradient all-reduce bucket
-  int checkpoint_steps = 0;   // alone: a checkpoint each so many steps; 0: after each epoch
+  double bucket_mb = 4;      // gradient all-reduce bucket
+  int checkpoint_steps = 0;  // alone: a checkpoint each so many steps; 0: after each epoch
   bool operator==(const Train&) const = default;
 };
 
@@ -146,8 +146,8 @@ struct SecureAggregation {
   int value_bits = 16;
   double clip_norm_l2 = 20.0;
   int masks_ahead_mib = 1024;
-  int group_size_max = 255;   // more sites are split into groups
-  int corrupt_sites_max = 0;  // c; 0: none stated
+  int group_size_max = 255;                 // more sites are split into groups
+  int corrupt_sites_max = 0;                // c; 0: none stated
   std::string scale = "clip";               // or "last_aggregate"
   std::string mask_cipher = "aes-256-ctr";  // or "chacha20"
   std::string aead = "aes-256-gcm";         // or "chacha20-poly1305"

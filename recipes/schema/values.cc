@@ -159,6 +159,11 @@ std::string FormatValue(const Value& value) {
     return IsBareWord(*text) ? *text : QuotedText(*text);
   }
   std::string list = "[";
+  if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) {
+    for (const std::string& text : *texts)
+      absl::StrAppend(&list, list.size() > 1 ? ", " : "", QuotedText(text));
+    return list + "]";
+  }
   for (int64_t integer : std::get<std::vector<int64_t>>(value)) {
     absl::StrAppend(&list, list.size() > 1 ? ", " : "", integer);
   }

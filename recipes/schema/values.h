@@ -13,8 +13,9 @@
 
 namespace atl::recipes {
 
-// bool, whole number, number, text (also of enums), list of whole numbers.
-using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
+// bool, whole number, number, text (also of enums), list of whole numbers, list of texts.
+using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>,
+                           std::vector<std::string>>;
 
 // Numbers may stand in quotes, and 2e-5 (text to YAML 1.1) is a number. None of these reads a null,
 // a list or a map.

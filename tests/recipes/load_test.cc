@@ -288,6 +288,11 @@ Value RandomValue(const Property& property, std::mt19937_64& random) {
       for (int64_t& one : list) one = static_cast<int64_t>(bounds.min) + random() % 1000;
       return list;
     }
+    case Type::kTexts: {
+      std::vector<std::string> list(random() % 4);
+      for (std::string& one : list) one = random() % 2 == 0 ? "*.query" : "a, \"b\" ~";
+      return list;
+    }
     default:
       break;
   }

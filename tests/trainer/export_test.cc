@@ -129,7 +129,10 @@ TEST(ArchitectureTest, ImpossibleOnes) {
 
 TEST(ModelConfigTest, SaysHowToUseTheWeights) {
   auto a = *ResolveArchitecture(recipes::Model{}, {});
-  auto config = nlohmann::json::parse(ModelConfigJson(a, {0.2860f, 0.3530f}, "fashion-mnist"));
+  DataTraits traits;
+  traits.normalisation = {{0.2860f}, {0.3530f}};
+  nlohmann::ordered_json config = ImageNetConfig(a);
+  AddData(config, traits, recipes::DatasetKind::kFashionMnist);
   EXPECT_EQ(config["architecture"]["kind"], "cnn");
   EXPECT_EQ(config["architecture"]["channels"], (std::vector<int>{6, 16}));
   EXPECT_EQ(config["architecture"]["padding"], 0);
@@ -137,6 +140,7 @@ TEST(ModelConfigTest, SaysHowToUseTheWeights) {
   EXPECT_EQ(config["input_shape"], (std::vector<int>{1, 28, 28}));
   EXPECT_EQ(config["normalisation"]["mean"][0], 0.286);
   EXPECT_EQ(config["normalisation"]["std"][0], 0.353);
+  EXPECT_EQ(config["dataset"], "fashion-mnist");
 }
 
 }  // namespace

@@ -112,8 +112,8 @@ TEST_F(ImageSetTest, ReadsAndLimits) {
   ASSERT_TRUE(set.ok()) << set.status();
   EXPECT_EQ(set->count, 5u);
   EXPECT_EQ(set->pixels.size(), 5u * 784);
-  EXPECT_FLOAT_EQ(set->normalisation.mean, 0.2860f);
-  EXPECT_FLOAT_EQ(set->normalisation.stddev, 0.3530f);
+  EXPECT_FLOAT_EQ(set->normalisation.mean[0], 0.2860f);
+  EXPECT_FLOAT_EQ(set->normalisation.stddev[0], 0.3530f);
   data_.limit = 2;
   set = LoadImageSet(data_, Split::kTrain);
   EXPECT_EQ(set->count, 2u);
@@ -128,8 +128,8 @@ TEST_F(ImageSetTest, SaysWhatToDoWhenItIsNotThere) {
   EXPECT_THAT(LoadError(), HasSubstr("apt install dataset-fashion-mnist"));
   EXPECT_THAT(LoadError(), HasSubstr("data.folder"));
   EXPECT_THAT(LoadError(), HasSubstr(data_.folder));
-  data_.dataset = "imagenet";
-  EXPECT_THAT(LoadError(), HasSubstr("'imagenet' is unknown"));
+  data_.dataset = recipes::DatasetKind::kCsv;
+  EXPECT_THAT(LoadError(), HasSubstr("data.dataset: csv has no images"));
 }
 
 TEST_F(ImageSetTest, FilesThatDoNotFitTogether) {

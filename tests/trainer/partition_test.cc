@@ -16,10 +16,10 @@ using ::testing::HasSubstr;
 
 constexpr uint32_t kClasses = 10;
 
-std::vector<uint8_t> Labels(size_t count, uint64_t seed = 3) {
+std::vector<uint32_t> Labels(size_t count, uint64_t seed = 3) {
   SeededRandom random({.seed = seed, .label = "labels"});
-  std::vector<uint8_t> labels(count);
-  for (auto& label : labels) label = static_cast<uint8_t>(random.Below(kClasses));
+  std::vector<uint32_t> labels(count);
+  for (auto& label : labels) label = static_cast<uint32_t>(random.Below(kClasses));
   return labels;
 }
 
@@ -39,8 +39,9 @@ size_t CheckDisjoint(const Partition& parts, size_t examples) {
   return total;
 }
 
-std::set<uint8_t> ClassesOf(const std::vector<uint32_t>& part, const std::vector<uint8_t>& labels) {
-  std::set<uint8_t> out;
+std::set<uint32_t> ClassesOf(const std::vector<uint32_t>& part,
+                             const std::vector<uint32_t>& labels) {
+  std::set<uint32_t> out;
   for (uint32_t index : part) out.insert(labels[index]);
   return out;
 }
@@ -48,13 +49,13 @@ std::set<uint8_t> ClassesOf(const std::vector<uint32_t>& part, const std::vector
 class PartitionTest : public ::testing::TestWithParam<uint32_t> {
  protected:
   const uint32_t sites_ = GetParam();
-  const std::vector<uint8_t> labels_ = Labels(6007);
+  const std::vector<uint32_t> labels_ = Labels(6007);
 };
 
 INSTANTIATE_TEST_SUITE_P(Sites, PartitionTest, ::testing::Range(1u, 33u));
 
 TEST_P(PartitionTest, IidUsesEveryExampleOnceInEvenParts) {
-  auto parts = PartitionIid(labels_, sites_, 1);
+  auto parts = PartitionIid(static_cast<uint32_t>(labels_.size()), sites_, 1);
   ASSERT_TRUE(parts.ok()) << parts.status();
   ASSERT_EQ(parts->size(), sites_);
   EXPECT_EQ(CheckDisjoint(*parts, labels_.size()), labels_.size());
@@ -62,9 +63,9 @@ TEST_P(PartitionTest, IidUsesEveryExampleOnceInEvenParts) {
     EXPECT_GE(part.size(), labels_.size() / sites_);
     EXPECT_LE(part.size(), labels_.size() / sites_ + 1);
   }
-  EXPECT_EQ(*PartitionIid(labels_, sites_, 1), *parts);
+  EXPECT_EQ(*PartitionIid(static_cast<uint32_t>(labels_.size()), sites_, 1), *parts);
   if (sites_ > 1) {
-    EXPECT_NE(*PartitionIid(labels_, sites_, 2), *parts);
+    EXPECT_NE(*PartitionIid(static_cast<uint32_t>(labels_.size()), sites_, 2), *parts);
   }
 }
 
@@ -89,21 +90,21 @@ TEST_P(PartitionTest, LabelsGivesEachSiteItsClasses) {
     auto parts = PartitionLabels(labels_, sites_, kClasses, k, 1);
     ASSERT_TRUE(parts.ok()) << parts.status();
     ASSERT_EQ(parts->size(), sites_);
-    std::set<uint8_t> held;
+    std::set<uint32_t> held;
     std::vector<std::vector<size_t>> sizes(kClasses);  // of a class's parts
     for (uint32_t site = 0; site < sites_; ++site) {
-      std::set<uint8_t> classes = ClassesOf((*parts)[site], labels_);
+      std::set<uint32_t> classes = ClassesOf((*parts)[site], labels_);
       EXPECT_EQ(classes.size(), k);
-      EXPECT_TRUE(classes.count(static_cast<uint8_t>(site % kClasses))) << "site " << site;
+      EXPECT_TRUE(classes.count(static_cast<uint32_t>(site % kClasses))) << "site " << site;
       held.insert(classes.begin(), classes.end());
-      for (uint8_t c : classes) {
+      for (uint32_t c : classes) {
         sizes[c].push_back(std::count_if((*parts)[site].begin(), (*parts)[site].end(),
                                          [&](uint32_t index) { return labels_[index] == c; }));
       }
     }
     // All examples of the classes that some site has, evenly shared.
-    size_t expected =
-        std::count_if(labels_.begin(), labels_.end(), [&](uint8_t l) { return held.count(l) > 0; });
+    size_t expected = std::count_if(labels_.begin(), labels_.end(),
+                                    [&](uint32_t l) { return held.count(l) > 0; });
     EXPECT_EQ(CheckDisjoint(*parts, labels_.size()), expected);
     for (const auto& of_class : sizes) {
       if (of_class.empty()) continue;
@@ -142,8 +143,8 @@ TEST(PartitionSkewTest, DirichletSitesStayNearTheirEvenShare) {
 TEST(PartitionErrorTest, SayWhatDoesNotFit) {
   const auto labels = Labels(100);
   auto message = [](const auto& result) { return std::string(result.status().message()); };
-  EXPECT_THAT(message(PartitionIid(labels, 0, 1)), HasSubstr("among 0 sites"));
-  EXPECT_THAT(message(PartitionIid(labels, 101, 1)), HasSubstr("among 101 sites"));
+  EXPECT_THAT(message(PartitionIid(100, 0, 1)), HasSubstr("among 0 sites"));
+  EXPECT_THAT(message(PartitionIid(100, 101, 1)), HasSubstr("among 101 sites"));
   EXPECT_THAT(message(PartitionDirichlet(labels, 2, 0, 1)), HasSubstr("must be > 0"));
   EXPECT_THAT(message(PartitionDirichlet(labels, 10, 0.001, 1)),
               HasSubstr("larger alpha or fewer sites"));
@@ -151,6 +152,24 @@ TEST(PartitionErrorTest, SayWhatDoesNotFit) {
               HasSubstr("must be in [1, 10]"));
   EXPECT_THAT(message(PartitionLabels(labels, 2, kClasses, 0, 1)), HasSubstr("must be in [1, 10]"));
   EXPECT_THAT(message(PartitionLabels(labels, 2, 5, 2, 1)), HasSubstr("model.classes is 5"));
+}
+
+TEST(PartitionBySiteTest, FollowsTheDataAndNeedsThem) {
+  const std::vector<uint32_t> from = {2, 0, 1, 2, 0};
+  EXPECT_EQ(*PartitionBySite(from, 3, 3), (Partition{{1, 4}, {2}, {0, 3}}));
+  EXPECT_EQ(*PartitionBySite(from, 3, 2), (Partition{{0, 1, 3, 4}, {2}}));
+  auto message = [](const absl::StatusOr<Partition>& parts) {
+    return std::string(parts.status().message());
+  };
+  EXPECT_THAT(message(PartitionBySite(from, 3, 4)), HasSubstr("of 3 sites"));
+  EXPECT_THAT(message(PartitionBySite(from, 4, 4)), HasSubstr("site 3 gets no example"));
+  recipes::Partition scheme{.kind = recipes::PartitionKind::kBySite};
+  EXPECT_THAT(message(MakePartition(scheme, {.examples = 5}, 2, 1)), HasSubstr("by_site needs"));
+  scheme.kind = recipes::PartitionKind::kDirichlet;
+  EXPECT_THAT(message(MakePartition(scheme, {.examples = 5}, 2, 1)),
+              HasSubstr("dirichlet needs examples with classes"));
+  scheme.kind = recipes::PartitionKind::kIid;
+  EXPECT_TRUE(MakePartition(scheme, {.examples = 5}, 2, 1).ok());
 }
 
 }  // namespace

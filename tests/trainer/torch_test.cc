@@ -4,9 +4,11 @@
 #include <torch/torch.h>
 
 #include <cstring>
+#include <deque>
 #include <numeric>
 
 #include "comms/base/random.h"
+#include "trainer/data/image_dataset.h"
 #include "trainer/loop/evaluate.h"
 #include "trainer/loop/train.h"
 #include "trainer/model/network.h"
@@ -26,6 +28,16 @@ class MirrorCommunicator : public Communicator {
   uint32_t rank() const override { return 0; }
   uint32_t size() const override { return size_; }
   uint32_t local_size() const override { return size_; }
+  std::string name() const override { return "mirror"; }
+  absl::StatusOr<std::span<float>> Allocate(uint64_t count) override {
+    return std::span(buffers_.emplace_back(count, 0.0f));
+  }
+  absl::StatusOr<std::unique_ptr<Work>> StartReduceScatterSum(std::span<float> values) override {
+    return StartAllReduceSum(values);
+  }
+  absl::StatusOr<std::unique_ptr<Work>> StartAllGather(std::span<float>) override {
+    return std::make_unique<Done>();
+  }
   absl::StatusOr<std::unique_ptr<Work>> StartAllReduceSum(std::span<float> values) override {
     started.push_back({values.data(), values.size()});
     for (float& value : values) value *= static_cast<float>(size_);
@@ -49,10 +61,14 @@ class MirrorCommunicator : public Communicator {
     absl::Status Wait() override { return absl::OkStatus(); }
   };
   const uint32_t size_;
+  std::deque<std::vector<float>> buffers_;
 };
 
 std::unique_ptr<Network> MakeNetwork(recipes::Model model = {}, uint64_t seed = 1) {
-  return *Network::Create(*ResolveArchitecture(model, {}), seed);
+  recipes::Recipe recipe;
+  recipe.model = model;
+  recipe.train.seed = seed;
+  return *Network::Create(recipe, DataTraits{});
 }
 
 recipes::Model SmallMlp() {
@@ -62,17 +78,17 @@ recipes::Model SmallMlp() {
   return model;
 }
 
-ImageSet Noise(uint32_t count) {
+std::unique_ptr<Dataset> Noise(uint32_t count) {
   ImageSet set;
   set.count = count;
   set.height = set.width = 28;
   set.classes = 10;
-  set.normalisation = {0.5f, 0.25f};
+  set.normalisation = {{0.5f}, {0.25f}};
   SeededRandom random({.seed = 4, .label = "noise"});
   for (uint32_t i = 0; i < count * 784; ++i)
     set.pixels.push_back(static_cast<uint8_t>(random.Below(256)));
   for (uint32_t i = 0; i < count; ++i) set.labels.push_back(static_cast<uint8_t>(random.Below(10)));
-  return set;
+  return MakeImageDataset(std::move(set));
 }
 
 TEST(NetworkTest, ParametersAreViewsOfOneBufferAndInitIsDeterministic) {
@@ -85,7 +101,7 @@ TEST(NetworkTest, ParametersAreViewsOfOneBufferAndInitIsDeterministic) {
       offset += network->tensors()[i].elements;
     }
     EXPECT_EQ(offset, network->values().size());
-    EXPECT_EQ(network->Forward(torch::zeros({3, 1, 28, 28})).sizes(),
+    EXPECT_EQ(network->Forward({.inputs = torch::zeros({3, 1, 28, 28})}).sizes(),
               (std::vector<int64_t>{3, 10}));
     auto same = MakeNetwork(model), other = MakeNetwork(model, 2);
     EXPECT_TRUE(torch::equal(network->flat(), same->flat()));
@@ -106,7 +122,8 @@ TEST(NetworkTest, ComputesWhatTorchsOwnModulesDo) {
   ASSERT_EQ(parameters.size(), network->parameters().size());
   for (size_t i = 0; i < parameters.size(); ++i) parameters[i].copy_(network->parameters()[i]);
   auto images = torch::randn({4, 1, 28, 28});
-  EXPECT_TRUE(torch::allclose(network->Forward(images), reference->forward(images), 1e-5, 1e-6));
+  EXPECT_TRUE(torch::allclose(network->Forward({.inputs = images}), reference->forward(images),
+                              1e-5, 1e-6));
 }
 
 TEST(OptimizerTest, OneFlatStepEqualsTorchsStepOnManyTensors) {
@@ -150,14 +167,14 @@ TEST(GradientReducerTest, BucketsStartFromTheEndWhileTheBackwardPassRuns) {
   auto network = MakeNetwork(SmallMlp());
   MirrorCommunicator ranks(2);
   auto images = torch::randn({5, 1, 28, 28});
-  auto expected =
-      torch::autograd::grad({network->Forward(images).pow(2).sum()}, network->parameters());
+  auto expected = torch::autograd::grad({network->Forward({.inputs = images}).pow(2).sum()},
+                                        network->parameters());
   GradientReducer reducer(network->parameters(), network->tensors(), ranks, {.bucket_bytes = 200});
   EXPECT_GE(reducer.bucket_count(), 3u);
   for (int step = 0; step < 2; ++step) {
     ranks.started.clear();
     reducer.BeginStep(false);
-    network->Forward(images).pow(2).sum().backward();
+    network->Forward({.inputs = images}).pow(2).sum().backward();
     EXPECT_EQ(ranks.started.size(), reducer.bucket_count())
         << "all gradients are there, so all sums have started";
     ASSERT_TRUE(reducer.FinishStep().ok());
@@ -196,8 +213,10 @@ class TrainTest : public ::testing::Test {
     options_.batch_size = 16;
     options_.local_epochs = 3;
   }
-  TrainJob Job() const { return {.options = &options_, .images = &images_, .examples = examples_}; }
-  ImageSet images_ = Noise(50);
+  TrainJob Job() const {
+    return {.options = &options_, .data = images_.get(), .examples = examples_};
+  }
+  std::unique_ptr<Dataset> images_ = Noise(50);
   std::vector<uint32_t> examples_ = std::vector<uint32_t>(50);
   recipes::Train options_;
   MirrorCommunicator alone_{1};
@@ -205,7 +224,7 @@ class TrainTest : public ::testing::Test {
 
 TEST_F(TrainTest, LearnsItsExamplesAndCountsThem) {
   auto network = MakeNetwork(SmallMlp());
-  auto before = Evaluate(*network, images_, alone_, {});
+  auto before = Evaluate(*network, *images_, alone_, {});
   ASSERT_TRUE(before.ok());
   EXPECT_EQ(before->examples, 50u);
   options_.local_epochs = 30;
@@ -219,7 +238,7 @@ TEST_F(TrainTest, LearnsItsExamplesAndCountsThem) {
   auto metrics = TrainLocally(*network, Job(), alone_, hooks);
   ASSERT_TRUE(metrics.ok()) << metrics.status();
   EXPECT_EQ(epochs.size(), 30u);
-  auto after = Evaluate(*network, images_, alone_, {});
+  auto after = Evaluate(*network, *images_, alone_, {});
   EXPECT_LT(after->loss(), before->loss() / 2);
   EXPECT_GT(after->accuracy(), 0.8);
 }
@@ -246,7 +265,7 @@ TEST_F(TrainTest, StopsWhenAsked) {
   EXPECT_TRUE(absl::IsCancelled(metrics.status())) << metrics.status();
   EXPECT_EQ(asked, 3);
   hooks.stop = [] { return true; };
-  EXPECT_TRUE(absl::IsCancelled(Evaluate(*network, images_, alone_, hooks).status()));
+  EXPECT_TRUE(absl::IsCancelled(Evaluate(*network, *images_, alone_, hooks).status()));
 }
 
 TEST_F(TrainTest, TorchsExceptionsBecomeStatuses) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "recipes/schema/recipe.h"
+#include "trainer/data/split.h"
 #include "trainer/data/traits.h"
 
 namespace atl::trainer {
@@ -20,14 +21,14 @@ struct Batch {
   uint32_t examples = 0;
   // Images: float32 [n, channels, height, width], normalised. Tokens: int64 [n, length], rows
   // padded at their end. Bag of n-grams: int64 [total], rows one after the other.
-  at::Tensor inputs;
-  at::Tensor offsets;  // bag: int64 [n], where each row begins in inputs
-  at::Tensor mask;     // tokens: float32 [n, length], 1 where there is a token, 0 where padding is
+  at::Tensor inputs{};
+  at::Tensor offsets{};  // bag: int64 [n], where each row begins in inputs
+  at::Tensor mask{};     // tokens: float32 [n, length], 1 where there is a token, 0 where padding is
   // Classes: int64 [n]. Language models: int64 [n, length], the token that position should give, or
   // kNotCounted.
-  at::Tensor labels;
+  at::Tensor labels{};
   // Pairs (contrastive): the second text of each example, as inputs and mask; undefined otherwise.
-  at::Tensor pair_inputs, pair_mask;
+  at::Tensor pair_inputs{}, pair_mask{};
 };
 
 inline constexpr int64_t kNotCounted = -100;  // as torch's cross_entropy ignores by default
@@ -53,8 +54,6 @@ class Dataset {
   virtual std::span<const uint32_t> sites() const = 0;   // which of site_names() each is from
   virtual std::span<const std::string> site_names() const { return {}; }
 };
-
-enum class Split { kTrain, kTest };
 
 // Reads the split that the recipe names; the first data.limit (train) or data.test_limit (test)
 // examples of it. NOT_FOUND says what to install, make or set; INVALID_ARGUMENT names file and line

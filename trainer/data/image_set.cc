@@ -9,14 +9,13 @@
 namespace atl::trainer {
 namespace {
 
-constexpr const char* kFashionMnist = "fashion-mnist";
 constexpr const char* kFashionMnistFolder = "/usr/share/datasets/fashion-mnist";
 constexpr uint32_t kClasses = 10;
 
 absl::Status CheckKnown(const recipes::Data& data) {
-  if (data.dataset == kFashionMnist) return absl::OkStatus();
+  if (data.dataset == recipes::DatasetKind::kFashionMnist) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("data.dataset: '", data.dataset, "' is unknown; known: ", kFashionMnist));
+      absl::StrCat("data.dataset: ", ToString(data.dataset), " has no images that Atoll reads"));
 }
 
 // `name`.gz, or `name` for those who unpacked it.
@@ -41,7 +40,7 @@ absl::StatusOr<ImageShape> ShapeOf(const recipes::Data& data) {
 
 absl::StatusOr<Normalisation> NormalisationOf(const recipes::Data& data) {
   ATOLL_RETURN_IF_ERROR(CheckKnown(data));
-  return Normalisation{0.2860f, 0.3530f};  // of the 60,000 training images
+  return Normalisation{{0.2860f}, {0.3530f}};  // of the 60,000 training images
 }
 
 absl::StatusOr<ImageSet> LoadImageSet(const recipes::Data& data, Split split) {
@@ -75,7 +74,7 @@ absl::StatusOr<ImageSet> LoadImageSet(const recipes::Data& data, Split split) {
   set.width = shape.width;
   set.classes = kClasses;
   set.pixels = std::move(images.values);
-  set.labels = std::move(labels.values);
+  set.labels.assign(labels.values.begin(), labels.values.end());
   int limit = split == Split::kTrain ? data.limit : data.test_limit;
   if (limit > 0 && static_cast<uint32_t>(limit) < set.count) {
     set.count = static_cast<uint32_t>(limit);

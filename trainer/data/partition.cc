@@ -13,23 +13,23 @@ constexpr uint32_t kMaxSites = 1 << 16;
 constexpr size_t kMinExamples = 10;
 constexpr int kMaxDraws = 1000;
 
-absl::Status CheckSites(std::span<const uint8_t> labels, uint32_t sites) {
-  if (sites == 0 || sites > kMaxSites || sites > labels.size()) {
+absl::Status CheckSites(size_t examples, uint32_t sites) {
+  if (sites == 0 || sites > kMaxSites || sites > examples) {
     return absl::InvalidArgumentError(
-        absl::StrCat("data.partition: ", labels.size(), " examples cannot be parted among ", sites,
+        absl::StrCat("data.partition: ", examples, " examples cannot be parted among ", sites,
                      " sites (1 to ", kMaxSites, ", one example each at least)"));
   }
   return absl::OkStatus();
 }
 
-std::vector<std::vector<uint32_t>> ByClass(std::span<const uint8_t> labels, uint32_t classes) {
+std::vector<std::vector<uint32_t>> ByClass(std::span<const uint32_t> labels, uint32_t classes) {
   std::vector<std::vector<uint32_t>> out(classes);
   for (uint32_t i = 0; i < labels.size(); ++i) out[labels[i]].push_back(i);
   return out;
 }
 
-uint32_t CountClasses(std::span<const uint8_t> labels) {
-  return labels.empty() ? 0 : uint32_t{*std::max_element(labels.begin(), labels.end())} + 1;
+uint32_t CountClasses(std::span<const uint32_t> labels) {
+  return labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
 }
 
 void SortParts(Partition& parts) {
@@ -77,10 +77,9 @@ Partition DrawDirichlet(const std::vector<std::vector<uint32_t>>& by_class, size
 
 }  // namespace
 
-absl::StatusOr<Partition> PartitionIid(std::span<const uint8_t> labels, uint32_t sites,
-                                       uint64_t seed) {
-  ATOLL_RETURN_IF_ERROR(CheckSites(labels, sites));
-  std::vector<uint32_t> order(labels.size());
+absl::StatusOr<Partition> PartitionIid(uint32_t examples, uint32_t sites, uint64_t seed) {
+  ATOLL_RETURN_IF_ERROR(CheckSites(examples, sites));
+  std::vector<uint32_t> order(examples);
   std::iota(order.begin(), order.end(), 0);
   SeededRandom random({.seed = seed, .label = "partition/iid"});
   random.Shuffle(std::span(order));
@@ -93,9 +92,9 @@ absl::StatusOr<Partition> PartitionIid(std::span<const uint8_t> labels, uint32_t
   return parts;
 }
 
-absl::StatusOr<Partition> PartitionDirichlet(std::span<const uint8_t> labels, uint32_t sites,
+absl::StatusOr<Partition> PartitionDirichlet(std::span<const uint32_t> labels, uint32_t sites,
                                              double alpha, uint64_t seed) {
-  ATOLL_RETURN_IF_ERROR(CheckSites(labels, sites));
+  ATOLL_RETURN_IF_ERROR(CheckSites(labels.size(), sites));
   if (!(alpha > 0))
     return absl::InvalidArgumentError(
         absl::StrCat("data.partition.alpha: ", alpha, " must be > 0"));
@@ -116,9 +115,9 @@ absl::StatusOr<Partition> PartitionDirichlet(std::span<const uint8_t> labels, ui
                    " sites; take a larger alpha or fewer sites"));
 }
 
-absl::StatusOr<Partition> PartitionLabels(std::span<const uint8_t> labels, uint32_t sites,
+absl::StatusOr<Partition> PartitionLabels(std::span<const uint32_t> labels, uint32_t sites,
                                           uint32_t classes, uint32_t k, uint64_t seed) {
-  ATOLL_RETURN_IF_ERROR(CheckSites(labels, sites));
+  ATOLL_RETURN_IF_ERROR(CheckSites(labels.size(), sites));
   if (CountClasses(labels) > classes) {
     return absl::InvalidArgumentError(absl::StrCat("data.partition: labels of ",
                                                    CountClasses(labels),
@@ -164,17 +163,45 @@ absl::StatusOr<Partition> PartitionLabels(std::span<const uint8_t> labels, uint3
   return parts;
 }
 
-absl::StatusOr<Partition> MakePartition(const recipes::Partition& scheme,
-                                        std::span<const uint8_t> labels, uint32_t classes,
+absl::StatusOr<Partition> PartitionBySite(std::span<const uint32_t> sites_of, uint32_t data_sites,
+                                          uint32_t sites) {
+  ATOLL_RETURN_IF_ERROR(CheckSites(sites_of.size(), sites));
+  if (sites > data_sites) {
+    return absl::InvalidArgumentError(absl::StrCat("data.partition.kind: by_site: the data are of ",
+                                                   data_sites, " sites and cannot be parted among ",
+                                                   sites));
+  }
+  Partition parts(sites);
+  for (uint32_t i = 0; i < sites_of.size(); ++i) parts[sites_of[i] % sites].push_back(i);
+  for (uint32_t site = 0; site < sites; ++site) {
+    if (parts[site].empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("data.partition.kind: by_site: site ", site, " gets no example"));
+    }
+  }
+  return parts;
+}
+
+absl::StatusOr<Partition> MakePartition(const recipes::Partition& scheme, const PartitionKeys& keys,
                                         uint32_t sites, uint64_t seed) {
+  auto needs = [&](const char* what) {
+    return absl::InvalidArgumentError(absl::StrCat("data.partition.kind: ", ToString(scheme.kind),
+                                                   " needs examples with ", what,
+                                                   ", and the data set's have none"));
+  };
   switch (scheme.kind) {
     case recipes::PartitionKind::kIid:
-      return PartitionIid(labels, sites, seed);
+      return PartitionIid(keys.examples, sites, seed);
     case recipes::PartitionKind::kDirichlet:
-      return PartitionDirichlet(labels, sites, scheme.alpha, seed);
+      if (keys.labels.empty()) return needs("classes");
+      return PartitionDirichlet(keys.labels, sites, scheme.alpha, seed);
     case recipes::PartitionKind::kLabels:
-      return PartitionLabels(labels, sites, classes,
+      if (keys.labels.empty()) return needs("classes");
+      return PartitionLabels(keys.labels, sites, keys.classes,
                              static_cast<uint32_t>(std::max(scheme.labels, 0)), seed);
+    case recipes::PartitionKind::kBySite:
+      if (keys.sites_of.empty()) return needs("sites");
+      return PartitionBySite(keys.sites_of, keys.data_sites, sites);
   }
   return absl::InvalidArgumentError("data.partition.kind: unknown");
 }

@@ -26,10 +26,10 @@ enum class InputKind { kImages, kNgrams, kTokens };
 
 struct DataTraits {
   InputKind input = InputKind::kImages;
-  ImageShape image;                // images
-  Normalisation normalisation;     // images
-  uint32_t vocabulary = 0;         // tokens: ids are below it
-  uint32_t padding_id = 0;         // tokens: the id that stands where no token is
+  ImageShape image;                      // images
+  Normalisation normalisation;           // images
+  uint32_t vocabulary = 0;               // tokens: ids are below it
+  uint32_t padding_id = 0;               // tokens: the id that stands where no token is
   std::vector<std::string> class_names;  // where the data set names them
 };
 

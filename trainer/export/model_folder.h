@@ -11,6 +11,6 @@ namespace atl::trainer {
 
 // Makes the folder if need be. Errors name the path.
 absl::Status WriteModelFolder(const std::filesystem::path& folder, const recipes::Recipe& recipe,
-                              const Network& network);
+                              const DataTraits& traits, const Network& network);
 
 }  // namespace atl::trainer

@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
-#include "trainer/model/architecture.h"
+#include "trainer/model/tensor_info.h"
 
 namespace atl::trainer {
 

@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "comms/base/status.h"
-#include "trainer/data/batch.h"
 #include "trainer/data/sampler.h"
+#include "trainer/loop/count.h"
 #include "trainer/loop/pace.h"
 #include "trainer/torch_status.h"
 
@@ -21,7 +21,7 @@ struct Part {
   bool stopped = false;
 };
 
-Part EvaluatePart(const Network& network, const ImageSet& images, Range range, uint32_t ranks,
+Part EvaluatePart(Network& network, const Dataset& data, Range range, uint32_t ranks,
                   const LoopHooks& hooks) {
   torch::InferenceMode inference;
   Part part;
@@ -34,16 +34,7 @@ Part EvaluatePart(const Network& network, const ImageSet& images, Range range, u
     uint64_t first = range.first + step * kBatch;
     indices.resize(std::min(kBatch, range.last - first));
     std::iota(indices.begin(), indices.end(), static_cast<uint32_t>(first));
-    Batch batch = MakeBatch(images, indices);
-    at::Tensor logits = network.Forward(batch.images);
-    part.metrics.examples += indices.size();
-    part.metrics.loss_sum +=
-        torch::nn::functional::cross_entropy(
-            logits, batch.labels,
-            torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum))
-            .item<float>();
-    part.metrics.correct +=
-        static_cast<uint64_t>(logits.argmax(1).eq(batch.labels).sum().item<int64_t>());
+    Count(network.Run(data.MakeBatch(indices, Draw{})), part.metrics);
     pace.Step(step + 1, steps, indices.size() * ranks);
   }
   return part;
@@ -51,11 +42,12 @@ Part EvaluatePart(const Network& network, const ImageSet& images, Range range, u
 
 }  // namespace
 
-absl::StatusOr<Metrics> Evaluate(const Network& network, const ImageSet& images,
-                                 Communicator& communicator, const LoopHooks& hooks) {
+absl::StatusOr<Metrics> Evaluate(Network& network, const Dataset& data, Communicator& communicator,
+                                 const LoopHooks& hooks) {
   return CatchTorch("evaluating", [&]() -> absl::StatusOr<Metrics> {
-    Range range = PartOf(images.count, communicator.rank(), communicator.size());
-    Part part = EvaluatePart(network, images, range, communicator.size(), hooks);
+    Range range = PartOf(data.size(), communicator.rank(), communicator.size());
+    network.SetTraining(false);
+    Part part = EvaluatePart(network, data, range, communicator.size(), hooks);
     std::array<double, 4> sums = {static_cast<double>(part.metrics.examples),
                                   static_cast<double>(part.metrics.correct), part.metrics.loss_sum,
                                   part.stopped ? 1.0 : 0.0};

@@ -10,8 +10,9 @@ namespace atl::trainer {
 
 // Summed over all ranks.
 struct Metrics {
+  // Predictions that were judged: one an example, or one a counted token of a language model.
   uint64_t examples = 0, correct = 0;
-  double loss_sum = 0;  // of the examples' cross entropies, nats
+  double loss_sum = 0;  // of their cross entropies, nats
 
   double accuracy() const {
     return examples == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(examples);

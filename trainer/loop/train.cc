@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "comms/base/status.h"
-#include "trainer/data/batch.h"
 #include "trainer/data/sampler.h"
+#include "trainer/loop/count.h"
 #include "trainer/loop/pace.h"
 #include "trainer/optim/optimizer.h"
 #include "trainer/parallel/agree.h"
@@ -39,6 +39,7 @@ class Trainer {
 
   absl::StatusOr<Metrics> Run() {
     Metrics metrics;
+    network_.SetTraining(true);
     const uint32_t epochs = static_cast<uint32_t>(job_.options->local_epochs);
     for (uint32_t epoch = 0; epoch < epochs; ++epoch) {
       EpochSampler sampler(job_.examples,
@@ -53,7 +54,7 @@ class Trainer {
       for (uint32_t step = 0; step < sampler.steps(); ++step) {
         const uint32_t done = epoch * sampler.steps() + step + 1, all = epochs * sampler.steps();
         ATOLL_RETURN_IF_ERROR(
-            Step(sampler.batch(step), sampler.global_batch(step), done, all, mine));
+            Step(sampler.batch(step), sampler.global_batch(step), epoch, done, all, mine));
         pace_.Step(done, all, sampler.global_batch(step));
       }
       ATOLL_ASSIGN_OR_RETURN(metrics, SumOverRanks(mine, communicator_));
@@ -63,27 +64,20 @@ class Trainer {
   }
 
  private:
-  absl::Status Step(std::span<const uint32_t> examples, uint32_t global_batch, uint32_t step,
-                    uint32_t steps, Metrics& mine) {
+  absl::Status Step(std::span<const uint32_t> examples, uint32_t global_batch, uint32_t epoch,
+                    uint32_t step, uint32_t steps, Metrics& mine) {
     absl::Status problem;
     at::Tensor loss;
     if (!examples.empty()) {
-      Batch batch = MakeBatch(*job_.images, examples);
-      at::Tensor logits = network_.Forward(batch.images);
-      at::Tensor loss_sum = torch::nn::functional::cross_entropy(
-          logits, batch.labels,
-          torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
-      const double value = loss_sum.item<float>();
-      mine.examples += examples.size();
-      mine.loss_sum += value;
-      mine.correct +=
-          static_cast<uint64_t>(logits.argmax(1).eq(batch.labels).sum().item<int64_t>());
-      if (!std::isfinite(value)) {
-        problem = absl::AbortedError(absl::StrCat("the loss is ", value, " at step ", step, " of ",
-                                                  steps, " on rank ", communicator_.rank(),
-                                                  "; a lower train.optimizer.lr may help"));
+      Outcome outcome = network_.Run(job_.data->MakeBatch(
+          examples, {.seed = job_.options->seed, .round = job_.round, .epoch = epoch}));
+      Count(outcome, mine);
+      if (!std::isfinite(outcome.loss_sum)) {
+        problem = absl::AbortedError(absl::StrCat(
+            "the loss is ", outcome.loss_sum, " at step ", step, " of ", steps, " on rank ",
+            communicator_.rank(), "; a lower train.optimizer.lr may help"));
       }
-      loss = loss_sum / static_cast<double>(global_batch);
+      loss = outcome.objective / static_cast<double>(global_batch);
     }
     bool stop = hooks_.stop && hooks_.stop();
     reducer_.BeginStep(stop || !problem.ok());

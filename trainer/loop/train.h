@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "comms/collectives/communicator.h"
 #include "recipes/schema/recipe.h"
-#include "trainer/data/image_set.h"
+#include "trainer/data/dataset.h"
 #include "trainer/loop/metrics.h"
 #include "trainer/model/network.h"
 
@@ -14,7 +14,7 @@ namespace atl::trainer {
 
 struct TrainJob {
   const recipes::Train* options = nullptr;  // epochs, batch size, optimiser, seed, bucket size
-  const ImageSet* images = nullptr;
+  const Dataset* data = nullptr;
   std::span<const uint32_t> examples;  // this site's, the same on all its ranks
   uint32_t round = 0, site = 0;        // name the order of the examples
 };

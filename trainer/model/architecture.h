@@ -1,4 +1,4 @@
-// What a recipe's model comes to: every number that its shape depends on, without torch.
+// What an mlp or a cnn comes to: every number that its shape depends on, without torch.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "recipes/schema/recipe.h"
-#include "trainer/data/image_set.h"
+#include "trainer/data/traits.h"
+#include "trainer/model/tensor_info.h"
 
 namespace atl::trainer {
 
@@ -34,15 +35,6 @@ absl::StatusOr<Architecture> ResolveArchitecture(const recipes::Model& model,
 
 // Inputs of the first dense layer.
 int64_t FlatFeatures(const Architecture& architecture);
-
-// A tensor within the flat parameter buffer.
-struct TensorInfo {
-  std::string name;            // "conv1.weight"
-  std::vector<int64_t> shape;  // row-major
-  uint64_t offset = 0;         // in elements
-  uint64_t elements = 0;
-  bool operator==(const TensorInfo&) const = default;
-};
 
 // All parameters in the order of use: conv1, conv2, ..., fc1, ..., each weight then bias. Dense
 // weights are [out, in], convolutions [out, in, kernel, kernel], as in PyTorch.

@@ -15,8 +15,9 @@
 namespace atl::trainer {
 
 struct NamedTensor {
-  std::string name;   // as it stands in model.safetensors
-  at::Tensor tensor;  // float32, a leaf
+  std::string name;       // as it stands in model.safetensors
+  at::Tensor tensor;      // float32, a leaf
+  bool trainable = true;  // false: the kind of model itself keeps it as it is (what adapters adapt)
 };
 
 // What a model made of a batch.
@@ -46,8 +47,9 @@ class Body {
   virtual nlohmann::ordered_json Config() const = 0;
 };
 
-// The recipe's kind of model, with adapters where the recipe asks for them, not yet with the weights
-// of model.weights. INVALID_ARGUMENT names the key that does not fit the data or the other keys.
+// The recipe's kind of model, with adapters where the recipe asks for them, not yet with the
+// weights of model.weights. INVALID_ARGUMENT names the key that does not fit the data or the other
+// keys.
 absl::StatusOr<std::unique_ptr<Body>> MakeBody(const recipes::Recipe& recipe,
                                                const DataTraits& traits);
 

@@ -2,52 +2,59 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
-
+#include "comms/base/status.h"
+#include "kernels/vector_layout.h"
 #include "trainer/torch_status.h"
 
 namespace atl::trainer {
 
-Network::Network(const Architecture& architecture, std::vector<TensorInfo> tensors)
-    : architecture_(architecture), tensors_(std::move(tensors)) {
-  int64_t count = static_cast<int64_t>(tensors_.back().offset + tensors_.back().elements);
-  flat_ = torch::empty({count}, torch::kFloat32);
-  for (const TensorInfo& info : tensors_) {
-    at::Tensor view =
-        flat_.narrow(0, static_cast<int64_t>(info.offset), static_cast<int64_t>(info.elements));
-    parameters_.push_back(view.view(info.shape).detach().requires_grad_(true));
+Network::Network(std::unique_ptr<Body> body, std::vector<NamedTensor> trainable,
+                 std::vector<NamedTensor> frozen)
+    : body_(std::move(body)), frozen_(std::move(frozen)) {
+  uint64_t offset = 0;
+  for (const NamedTensor& parameter : trainable) {
+    const uint64_t elements = static_cast<uint64_t>(parameter.tensor.numel());
+    tensors_.push_back({parameter.name, parameter.tensor.sizes().vec(), offset, elements});
+    offset += elements;
+  }
+  torch::NoGradGuard no_grad;
+  flat_ = torch::empty({static_cast<int64_t>(offset)}, torch::kFloat32);
+  for (size_t i = 0; i < trainable.size(); ++i) {
+    at::Tensor& parameter = trainable[i].tensor;
+    at::Tensor view = flat_
+                          .narrow(0, static_cast<int64_t>(tensors_[i].offset),
+                                  static_cast<int64_t>(tensors_[i].elements))
+                          .view(tensors_[i].shape);
+    view.copy_(parameter);
+    parameter.set_data(view);
+    parameters_.push_back(parameter.requires_grad_(true));
+  }
+  for (const NamedTensor& parameter : frozen_) {
+    at::Tensor tensor = parameter.tensor;
+    tensor.requires_grad_(false);
   }
 }
 
-absl::StatusOr<std::unique_ptr<Network>> Network::Create(const Architecture& architecture,
-                                                         uint64_t seed) {
+absl::StatusOr<std::unique_ptr<Network>> Network::Create(const recipes::Recipe& recipe,
+                                                         const DataTraits& traits) {
   return CatchTorch("making the model", [&]() -> absl::StatusOr<std::unique_ptr<Network>> {
-    std::unique_ptr<Network> network(new Network(architecture, ParametersOf(architecture)));
-    torch::NoGradGuard no_grad;
-    torch::manual_seed(seed);
-    double bound = 0;  // 1 / sqrt(fan in): what PyTorch's Linear and Conv2d use for weights (a =
-                       // sqrt 5) and biases
-    for (at::Tensor& parameter : network->parameters_) {
-      if (parameter.dim() > 1) bound = 1.0 / std::sqrt(static_cast<double>(parameter[0].numel()));
-      parameter.uniform_(-bound, bound);
+    torch::manual_seed(recipe.train.seed);
+    ATOLL_ASSIGN_OR_RETURN(std::unique_ptr<Body> body, MakeBody(recipe, traits));
+    std::vector<NamedTensor> trainable, frozen;
+    uint64_t elements = 0;
+    for (NamedTensor& parameter : body->Parameters()) {
+      if (parameter.trainable) elements += static_cast<uint64_t>(parameter.tensor.numel());
+      (parameter.trainable ? trainable : frozen).push_back(std::move(parameter));
     }
-    return network;
+    if (trainable.empty())
+      return absl::InvalidArgumentError("model.frozen: nothing of the model is left to train");
+    if (elements > kernels::kMaxElements) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model: ", elements, " parameters; at most ", kernels::kMaxElements));
+    }
+    return std::unique_ptr<Network>(
+        new Network(std::move(body), std::move(trainable), std::move(frozen)));
   });
-}
-
-at::Tensor Network::Forward(const at::Tensor& images) const {
-  at::Tensor x = images;
-  size_t next = 0;  // parameter
-  for (size_t i = 0; i < architecture_.channels.size(); ++i, next += 2) {
-    x = torch::conv2d(x, parameters_[next], parameters_[next + 1], 1, architecture_.padding);
-    x = torch::max_pool2d(torch::relu(x), 2);
-  }
-  x = x.flatten(1);
-  for (; next < parameters_.size(); next += 2) {
-    x = torch::linear(x, parameters_[next], parameters_[next + 1]);
-    if (next + 2 < parameters_.size()) x = torch::relu(x);
-  }
-  return x;
 }
 
 std::span<float> Network::values() {

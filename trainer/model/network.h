@@ -1,4 +1,4 @@
-// A network whose parameters are one flat float32 buffer.
+// A model whose trainable parameters are one flat float32 buffer.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,37 +8,45 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "trainer/model/architecture.h"
+#include "trainer/model/body.h"
+#include "trainer/model/tensor_info.h"
 
 namespace atl::trainer {
 
-// One replica. Every parameter tensor is a view into the flat buffer, so that what is written there
-// is what the network computes with. Not thread-safe; owns its buffer. The methods throw what torch
-// throws (see CatchTorch), Create does not.
+// One replica. Every trainable parameter is a view into the flat buffer, so that what is written
+// there is what the model computes with: this buffer is what ranks average, what rounds sum and
+// what the optimiser steps. Parameters that are frozen lie outside and are the same on every rank
+// and site. Not thread-safe; owns its buffers. The methods throw what torch throws (see
+// CatchTorch), Create does not.
 class Network {
  public:
-  // Initialised as PyTorch does by default (Kaiming uniform), from `seed`: the same bits every
-  // time.
-  static absl::StatusOr<std::unique_ptr<Network>> Create(const Architecture& architecture,
-                                                         uint64_t seed);
+  // Initialised from recipe.train.seed: the same bits every time. INVALID_ARGUMENT naming the key
+  // when the model does not fit the data, or when nothing of it is left to train.
+  static absl::StatusOr<std::unique_ptr<Network>> Create(const recipes::Recipe& recipe,
+                                                         const DataTraits& traits);
 
-  // images: float32 [n, channels, height, width]; returns logits [n, classes].
-  at::Tensor Forward(const at::Tensor& images) const;
+  at::Tensor Forward(const Batch& batch) { return body_->Forward(batch); }
+  Outcome Run(const Batch& batch) { return body_->Run(batch); }
+  void SetTraining(bool training) { body_->SetTraining(training); }
+  const Body& body() const { return *body_; }
 
-  const Architecture& architecture() const { return architecture_; }
+  // The trainable parameters, in order of use.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const std::vector<at::Tensor>& parameters() const { return parameters_; }  // leaves, as tensors()
   const at::Tensor& flat() const { return flat_; }                           // float32 [count]
   std::span<float> values();
   std::span<const float> values() const;
+  const std::vector<NamedTensor>& frozen() const { return frozen_; }
 
  private:
-  Network(const Architecture& architecture, std::vector<TensorInfo> tensors);
+  Network(std::unique_ptr<Body> body, std::vector<NamedTensor> trainable,
+          std::vector<NamedTensor> frozen);
 
-  const Architecture architecture_;
-  const std::vector<TensorInfo> tensors_;
+  const std::unique_ptr<Body> body_;
+  std::vector<TensorInfo> tensors_;
   at::Tensor flat_;
   std::vector<at::Tensor> parameters_;
+  const std::vector<NamedTensor> frozen_;
 };
 
 }  // namespace atl::trainer

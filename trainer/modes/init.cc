@@ -11,10 +11,9 @@ namespace {
 absl::Status Init(const InitOptions& options) {
   ATOLL_ASSIGN_OR_RETURN(recipes::Recipe recipe,
                          recipes::LoadRecipe(options.recipe, options.overrides));
-  ATOLL_ASSIGN_OR_RETURN(ImageShape shape, ShapeOf(recipe.data));
-  ATOLL_ASSIGN_OR_RETURN(Architecture architecture, ResolveArchitecture(recipe.model, shape));
-  ATOLL_ASSIGN_OR_RETURN(auto network, Network::Create(architecture, recipe.train.seed));
-  return WriteModelFolder(options.out, recipe, *network);
+  ATOLL_ASSIGN_OR_RETURN(DataTraits traits, TraitsOf(recipe));
+  ATOLL_ASSIGN_OR_RETURN(auto network, Network::Create(recipe, traits));
+  return WriteModelFolder(options.out, recipe, traits, *network);
 }
 
 }  // namespace

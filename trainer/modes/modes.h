@@ -15,6 +15,16 @@ struct InitOptions {
 // Writes the recipe's first model. No MPI, one process.
 int RunInit(const InitOptions& options);
 
+struct ExportOptions {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  std::string trained;  // safetensors of the recipe's trainable parameters, as init writes them
+  std::string out;      // folder
+};
+// Writes the whole model that these parameters belong to, for other programs to load. No MPI, one
+// process.
+int RunExport(const ExportOptions& options);
+
 struct StandaloneOptions {
   std::string recipe;
   std::vector<std::string> overrides;

@@ -47,9 +47,9 @@ absl::Status Results::AddEpoch(const EpochResult& result, uint32_t epochs) {
   return WriteFileAtomic(folder_ / "metrics.jsonl", AsBytes(metrics_));
 }
 
-absl::Status Results::Finish(const Network& network, const EpochResult& last, uint32_t ranks,
-                             double seconds) {
-  ATOLL_RETURN_IF_ERROR(WriteModelFolder(folder_, recipe_, network));
+absl::Status Results::Finish(const Network& network, const DataTraits& traits,
+                             const EpochResult& last, uint32_t ranks, double seconds) {
+  ATOLL_RETURN_IF_ERROR(WriteModelFolder(folder_, recipe_, traits, network));
   nlohmann::ordered_json summary = {
       {"job", folder_.filename().string()},
       {"status", "complete"},

@@ -29,8 +29,8 @@ class Results {
 
   absl::Status AddEpoch(const EpochResult& result, uint32_t epochs);
   // `last` is the last epoch's.
-  absl::Status Finish(const Network& network, const EpochResult& last, uint32_t ranks,
-                      double seconds);
+  absl::Status Finish(const Network& network, const DataTraits& traits, const EpochResult& last,
+                      uint32_t ranks, double seconds);
 
   const std::filesystem::path& folder() const { return folder_; }
 

@@ -25,27 +25,21 @@ double SecondsSince(Clock::time_point start) {
 // What each rank needs before it can train.
 struct Workload {
   recipes::Recipe recipe;
-  ImageSet train;
-  std::optional<ImageSet> test;
+  DataTraits traits;
+  std::unique_ptr<Dataset> train, test;  // test: or null
   std::unique_ptr<Network> network;
 };
 
 absl::StatusOr<Workload> Load(const StandaloneOptions& options, uint32_t local_ranks) {
   Workload w;
   ATOLL_ASSIGN_OR_RETURN(w.recipe, recipes::LoadRecipe(options.recipe, options.overrides));
-  ATOLL_ASSIGN_OR_RETURN(ImageShape shape, ShapeOf(w.recipe.data));
-  ATOLL_ASSIGN_OR_RETURN(Architecture architecture, ResolveArchitecture(w.recipe.model, shape));
-  ATOLL_ASSIGN_OR_RETURN(w.train, LoadImageSet(w.recipe.data, Split::kTrain));
-  if (w.train.classes > static_cast<uint32_t>(w.recipe.model.classes)) {
-    return absl::InvalidArgumentError(absl::StrCat("model.classes: ", w.recipe.model.classes,
-                                                   " must be at least the data set's ",
-                                                   w.train.classes));
-  }
+  ATOLL_ASSIGN_OR_RETURN(w.traits, TraitsOf(w.recipe));
+  ATOLL_ASSIGN_OR_RETURN(w.train, LoadDataset(w.recipe, Split::kTrain));
   if (w.recipe.data.evaluate) {
-    ATOLL_ASSIGN_OR_RETURN(w.test, LoadImageSet(w.recipe.data, Split::kTest));
+    ATOLL_ASSIGN_OR_RETURN(w.test, LoadDataset(w.recipe, Split::kTest));
   }
   ConfigureTorch(ThreadsPerRank(UsableCores(), local_ranks));
-  ATOLL_ASSIGN_OR_RETURN(w.network, Network::Create(architecture, w.recipe.train.seed));
+  ATOLL_ASSIGN_OR_RETURN(w.network, Network::Create(w.recipe, w.traits));
   return w;
 }
 
@@ -74,12 +68,12 @@ absl::Status Train(const StandaloneOptions& options, Communicator& world) {
   }
   ATOLL_RETURN_IF_ERROR(Agree(world, made));
 
-  std::vector<uint32_t> examples(w.train.count);
+  std::vector<uint32_t> examples(w.train->size());
   std::iota(examples.begin(), examples.end(), 0);
   const uint32_t epochs = static_cast<uint32_t>(w.recipe.train.local_epochs);
   if (results && !options.quiet) {
     std::printf("%s: %u examples, %zu parameters, %u rank%s\n", w.recipe.name.c_str(),
-                w.train.count, w.network->values().size(), world.size(),
+                w.train->size(), w.network->values().size(), world.size(),
                 world.size() == 1 ? "" : "s");
     std::fflush(stdout);
   }
@@ -98,10 +92,11 @@ absl::Status Train(const StandaloneOptions& options, Communicator& world) {
     epoch_start = Clock::now();
     return absl::OkStatus();
   };
-  TrainJob job{.options = &w.recipe.train, .images = &w.train, .examples = examples};
+  TrainJob job{.options = &w.recipe.train, .data = w.train.get(), .examples = examples};
   ATOLL_RETURN_IF_ERROR(TrainLocally(*w.network, job, world, hooks).status());
   absl::Status finished;
-  if (results) finished = results->Finish(*w.network, last, world.size(), SecondsSince(start));
+  if (results)
+    finished = results->Finish(*w.network, w.traits, last, world.size(), SecondsSince(start));
   ATOLL_RETURN_IF_ERROR(Agree(world, finished));
   if (results && !options.quiet) {
     std::printf("results in %s\n", results->folder().c_str());

@@ -127,15 +127,13 @@ absl::Status Session::OnSetup(const sitelink::Setup& setup) {
   auto recipe = recipes::ParseRecipe(setup.recipe_yaml, "the agent's recipe");
   if (!recipe.ok()) return Alike(recipe.status());
   recipe_ = *std::move(recipe);
-  auto shape = ShapeOf(recipe_.data);
-  if (!shape.ok()) return Alike(shape.status());
-  auto architecture = ResolveArchitecture(recipe_.model, *shape);
-  if (!architecture.ok()) return Alike(architecture.status());
+  auto traits = TraitsOf(recipe_);
+  ATOLL_RETURN_IF_ERROR(Agree(communicator_, traits.status()));
   // The site's share of this machine, not all of it: other sites may run here too.
   uint32_t cores =
       std::min(UsableCores(), static_cast<uint32_t>(std::max(1, recipe_.resources.cpus)));
   ConfigureTorch(ThreadsPerRank(cores, communicator_.local_size()));
-  auto network = Network::Create(*architecture, recipe_.train.seed);
+  auto network = Network::Create(recipe_, *traits);
   ATOLL_RETURN_IF_ERROR(Agree(communicator_, network.status()));
   network_ = *std::move(network);
   const uint64_t parameters = network_->values().size();
@@ -182,17 +180,16 @@ absl::Status Session::TakeGlobalModel() {
 
 absl::Status Session::LoadTrainingData() {
   auto load = [&]() -> absl::Status {
-    ATOLL_ASSIGN_OR_RETURN(ImageSet images, LoadImageSet(recipe_.data, Split::kTrain));
-    ATOLL_ASSIGN_OR_RETURN(Partition parts,
-                           MakePartition(recipe_.data.partition, images.labels, images.classes,
-                                         setup_->site_count, recipe_.train.seed));
-    if (images.classes > static_cast<uint32_t>(recipe_.model.classes)) {
-      return absl::InvalidArgumentError(absl::StrCat("model.classes: ", recipe_.model.classes,
-                                                     " must be at least the data set's ",
-                                                     images.classes));
-    }
+    ATOLL_ASSIGN_OR_RETURN(std::unique_ptr<Dataset> data, LoadDataset(recipe_, Split::kTrain));
+    const PartitionKeys keys = {.examples = data->size(),
+                                .labels = data->labels(),
+                                .classes = static_cast<uint32_t>(recipe_.model.classes),
+                                .sites_of = data->sites(),
+                                .data_sites = static_cast<uint32_t>(data->site_names().size())};
+    ATOLL_ASSIGN_OR_RETURN(Partition parts, MakePartition(recipe_.data.partition, keys,
+                                                          setup_->site_count, recipe_.train.seed));
     examples_ = std::move(parts[setup_->site_index]);
-    train_set_ = std::move(images);
+    train_set_ = std::move(data);
     return absl::OkStatus();
   };
   return Agree(communicator_, load());
@@ -203,7 +200,7 @@ absl::Status Session::OnTrain(const sitelink::Train& train) {
   if (inbox_) inbox_->SetBusy(true);
   if (!train_set_) ATOLL_RETURN_IF_ERROR(LoadTrainingData());
   TrainJob job{.options = &recipe_.train,
-               .images = &*train_set_,
+               .data = train_set_.get(),
                .examples = examples_,
                .round = train.round,
                .site = setup_->site_index};
@@ -218,9 +215,9 @@ absl::Status Session::OnEvaluate(const sitelink::Evaluate& evaluate) {
   ATOLL_RETURN_IF_ERROR(TakeGlobalModel());
   if (inbox_) inbox_->SetBusy(true);
   if (!test_set_) {
-    auto images = LoadImageSet(recipe_.data, Split::kTest);
-    ATOLL_RETURN_IF_ERROR(Agree(communicator_, images.status()));
-    test_set_ = *std::move(images);
+    auto data = LoadDataset(recipe_, Split::kTest);
+    ATOLL_RETURN_IF_ERROR(Agree(communicator_, data.status()));
+    test_set_ = *std::move(data);
   }
   ATOLL_ASSIGN_OR_RETURN(Metrics metrics, trainer::Evaluate(*network_, *test_set_, communicator_,
                                                             Hooks(evaluate.round, "evaluate")));

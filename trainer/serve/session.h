@@ -10,7 +10,7 @@
 #include "comms/collectives/communicator.h"
 #include "comms/sitelink/messages.h"
 #include "recipes/schema/recipe.h"
-#include "trainer/data/image_set.h"
+#include "trainer/data/dataset.h"
 #include "trainer/loop/metrics.h"
 #include "trainer/model/network.h"
 #include "trainer/serve/inbox.h"
@@ -62,7 +62,7 @@ class Session {
   std::unique_ptr<Network> network_;
   std::vector<float> global_;  // the model as the agent sent it
   std::vector<bool> chunk_here_;
-  std::optional<ImageSet> train_set_, test_set_;
+  std::unique_ptr<Dataset> train_set_, test_set_;
   std::vector<uint32_t> examples_;  // this site's, in train_set_
   struct Update {
     uint32_t round = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <limits>
 #include <string>
 #include <thread>
@@ -89,6 +90,27 @@ class MpiCommunicator : public Communicator {
     return work;
   }
 
+  std::string name() const override { return absl::StrCat("mpi, ", size_, " ranks"); }
+
+  absl::StatusOr<std::span<float>> Allocate(uint64_t count) override {
+    constexpr uint64_t kLine = 64 / sizeof(float);
+    auto& buffer = buffers_.emplace_back(count + kLine, 0.0f);
+    auto address = reinterpret_cast<uintptr_t>(buffer.data());
+    return std::span(buffer.data() + (64 - address % 64) % 64 / sizeof(float), count);
+  }
+
+  // Every shard of a sum is its own.
+  absl::StatusOr<std::unique_ptr<Work>> StartReduceScatterSum(std::span<float> values) override {
+    return StartAllReduceSum(values);
+  }
+
+  absl::StatusOr<std::unique_ptr<Work>> StartAllGather(std::span<float> values) override {
+    const Shard mine = ShardOf(values.size(), rank_, size_);
+    std::fill(values.begin(), values.begin() + static_cast<ptrdiff_t>(mine.first), 0.0f);
+    std::fill(values.begin() + static_cast<ptrdiff_t>(mine.last), values.end(), 0.0f);
+    return StartAllReduceSum(values);
+  }
+
   absl::Status AllReduceSum(std::span<double> values) override {
     MpiWork work("MPI_Iallreduce");
     ATOLL_RETURN_IF_ERROR(
@@ -151,6 +173,7 @@ class MpiCommunicator : public Communicator {
  private:
   const MPI_Comm comm_;
   const uint32_t rank_, size_, local_size_;
+  std::deque<std::vector<float>> buffers_;
 };
 
 absl::StatusOr<uint32_t> LocalSize() {

@@ -1,0 +1,15 @@
+#include "trainer/data/traits.h"
+
+#include "comms/base/status.h"
+#include "trainer/data/image_set.h"
+
+namespace atl::trainer {
+
+absl::StatusOr<DataTraits> TraitsOf(const recipes::Recipe& recipe) {
+  DataTraits traits;
+  ATOLL_ASSIGN_OR_RETURN(traits.image, ShapeOf(recipe.data));
+  ATOLL_ASSIGN_OR_RETURN(traits.normalisation, NormalisationOf(recipe.data));
+  return traits;
+}
+
+}  // namespace atl::trainer
