@@ -11,6 +11,8 @@ find_package(CLI11 REQUIRED)
 find_package(SQLiteCpp REQUIRED)
 find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
+find_package(ICU REQUIRED COMPONENTS uc)
+find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)
 
 # CUDA is optional: without it, what GPUs run is still built and tested as host code. ATOLL_CUDA: its objects are built.
 set(ATOLL_CUDA OFF)

@@ -63,7 +63,7 @@ def tracked_files(root):
         listing = subprocess.run(["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z"],
                                  check=True, capture_output=True).stdout.decode()
         return [name for name in listing.split("\0") if name and (root / name).is_file()]
-    skipped = re.compile(r"(build[^/]*|\.deps|runs)/|(.*/)?__pycache__/")
+    skipped = re.compile(r"(build[^/]*|\.deps|data|runs)/|(.*/)?__pycache__/")
     names = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
     return sorted(name for name in names if not skipped.match(name))
 
