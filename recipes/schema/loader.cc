@@ -248,15 +248,20 @@ void Loader::Unknown(Place place, const YamlNode::Entry& entry, const std::strin
   }
   if (suggestion.empty()) {
     // Right name, wrong section; or a dotted key that is misspelt as a whole.
-    std::vector<std::string> keys;
-    std::string elsewhere;
+    std::vector<std::string> keys, elsewhere;
     for (const Property& property : Properties()) {
       if (property.place != place) continue;
       keys.push_back(property.key);
       const std::string last = entry.key.substr(entry.key.rfind('.') + 1);
-      if (property.key.ends_with("." + last)) elsewhere = property.key;
+      if (property.key.ends_with("." + last)) elsewhere.push_back(property.key);
     }
-    suggestion = !elsewhere.empty() ? elsewhere : Nearest(path, keys);
+    suggestion = Nearest(path, keys);
+    if (suggestion.empty() && elsewhere.size() == 1) suggestion = elsewhere[0];
+    // Of several of that name, the one of the section that was meant.
+    const std::string section = path.substr(0, path.find('.') + 1);
+    for (const std::string& key : elsewhere) {
+      if (suggestion.empty() && key.starts_with(section)) suggestion = key;
+    }
   }
   if (!suggestion.empty()) MarkBroken(place, suggestion);
   Problem(entry.line, absl::StrCat(ShowText(path), ": unknown key", DidYouMean(suggestion)));

@@ -30,7 +30,8 @@ std::vector<Case> Cases() {
            "  train:\n    optimizer: {lr: -1}\n    batchsize: 64\n  model: {kind: cnm}\n"),
        {"r.yaml:6: train.optimizer.lr: -1 must be > 0 and <= 1000",
         "r.yaml:7: train.batchsize: unknown key; did you mean train.batch_size?",
-        "r.yaml:8: model.kind: cnm must be one of mlp, cnn; did you mean cnn?"}},
+        "r.yaml:8: model.kind: cnm must be one of mlp, cnn, resnet18, text-classifier, encoder, "
+        "decoder, torchscript; did you mean cnn?"}},
       {"SwappedLetters",
        WithParameters("  federation: {ruonds: 3}\n"),
        {"r.yaml:5: federation.ruonds: unknown key; did you mean federation.rounds?"}},
@@ -99,9 +100,9 @@ std::vector<Case> Cases() {
         "r.yaml:7: site.ranks: 0 must be a whole number from 1 to 1024",
         "r.yaml:8: model.channels: [6, 16, 32] must be a list of 2 whole numbers, each from 1 to "
         "4096"}},
-      {"PrecisionIsFp32",
-       WithParameters("  site: {precision: bf16}\n"),
-       {"r.yaml:5: site.precision: bf16 must be fp32"}},
+      {"PrecisionIsOneOfTwo",
+       WithParameters("  site: {precision: fp16}\n"),
+       {"r.yaml:5: site.precision: fp16 must be one of fp32, bf16"}},
       {"DuplicateKeys",
        WithParameters("  train: {seed: 1, seed: 2}\n  train: {seed: 3}\n") + "name: other\n",
        {"r.yaml:5: train.seed: the key stands twice, first on line 5",
@@ -190,6 +191,41 @@ std::vector<Case> Cases() {
       {"ClassesOfTheData",
        WithParameters("  model: {classes: 12}\n"),
        {"r.yaml:5: model.classes: 12 must be 10 with data.dataset: fashion-mnist"}},
+      {"ImagesForAnEncoder",
+       WithParameters("  model: {kind: encoder}\n"),
+       {"r.yaml:5: model.kind: encoder reads texts or tokens, and data.dataset is fashion-mnist"}},
+      {"TextsForACnn",
+       WithParameters("  model: {kind: cnn}\n  data: {dataset: csv, folder: d}\n"),
+       {"r.yaml:5: model.kind: cnn reads images, and data.dataset is csv"}},
+      {"NoFolder",
+       WithParameters("  model: {kind: text-classifier}\n  data: {dataset: jsonl}\n"),
+       {"r.yaml:6: data.folder: must name the folder of the files with data.dataset: jsonl"}},
+      {"NoTokenizerFile",
+       WithParameters("  model: {kind: decoder}\n  data: {dataset: csv, folder: d, tokenizer: "
+                      "{kind: wordpiece}}\n"),
+       {"r.yaml:6: data.tokenizer.file: must name the file of data.tokenizer.kind: wordpiece"}},
+      {"NoModuleFile",
+       WithParameters("  model: {kind: torchscript}\n"),
+       {"r.yaml:5: model.file: must name the module's file with model.kind: torchscript"}},
+      {"NoSiteField",
+       WithParameters("  model: {kind: text-classifier}\n  data: {dataset: csv, folder: d, "
+                      "partition: {kind: by_site}}\n"),
+       {"r.yaml:6: data.partition.kind: by_site needs data.site_field"}},
+      {"HeadsThatDoNotFit",
+       WithParameters("  model: {kind: decoder, heads: 4, kv_heads: 3}\n  data: {dataset: tokens, "
+                      "folder: d}\n"),
+       {"r.yaml:5: model.heads: 4 must be a multiple of model.kv_heads, which is 3"}},
+      {"AdaptersNowhere",
+       WithParameters(
+           "  model: {kind: decoder, lora: {rank: 4}}\n  data: {dataset: tokens, folder: "
+           "d}\n"),
+       {"r.yaml:5: model.lora.layers: must name the layers that get adapters, such as "
+        "[\"*.query\", \"*.value\"]"}},
+      {"TokensToClassify",
+       WithParameters("  model: {kind: encoder, task: classify}\n  data: {dataset: tokens, folder: "
+                      "d}\n"),
+       {"r.yaml:5: model.task: classify takes texts: with data.dataset: tokens, only masked_lm "
+        "will do"}},
       {"LimitFeedsRanks",
        WithParameters("  site.ranks: 2\n  data.limit: 7\n"),
        {"r.yaml:6: data.limit: 7 must be 0 or >= 8, an example for each rank of each site"}},

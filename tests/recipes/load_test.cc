@@ -77,7 +77,9 @@ parameters:
   expected.name = "n";
   expected.run = "first\nsecond\n";
   expected.resources = {.cpus = 3, .memory_gb = 5};
-  expected.model = {.kind = ModelKind::kMlp, .channels = {1, 2}, .hidden = {7, 8}, .classes = 10};
+  expected.model.kind = ModelKind::kMlp;
+  expected.model.channels = {1, 2};
+  expected.model.hidden = {7, 8};
   expected.data.folder = "/data";
   expected.data.partition = {.kind = PartitionKind::kLabels, .alpha = 2, .labels = 3};
   expected.data.evaluate = false;
@@ -145,7 +147,8 @@ TEST(Load, OverridesThatAreWrong) {
           "--set: train.oprimizer.kind: unknown key; did you mean train.optimizer.kind?",
           HasSubstr("--set: model.channels: [6,a: not YAML: "), "--set: site: must be key=value",
           "--set: train: is a section; set one of optimizer, lr, momentum, weight_decay, "
-          "batch_size, local_epochs, seed, bucket_mb in it",
+          "schedule, batch_size, local_epochs, accumulate_steps, max_grad_norm, checkpoint_steps, "
+          "seed, bucket_mb in it",
           "--set: =3: must be key=value",
           "--set: setup is run by Transformer Lab; atoll does not run it",
           "--set: data.folder: \"a\\x1B\" must be one line of text, without control characters",
@@ -326,6 +329,18 @@ TEST(RoundTrip, RandomRecipes) {
     recipe.site.count = 3 + static_cast<int>(random() % 200);
     recipe.federation.cohort_min = 3;
     if (recipe.train.optimizer.kind != OptimizerKind::kSgd) recipe.train.optimizer.momentum = 0;
+    recipe.model.heads = recipe.model.kv_heads = 2;
+    recipe.model.hidden_size = 4 * (2 + static_cast<int>(random() % 100));
+    recipe.model.task = EncoderTask::kMaskedLm;
+    if (recipe.model.lora.layers.empty()) recipe.model.lora.layers = {"*"};
+    for (std::string* file : {&recipe.model.file, &recipe.data.folder, &recipe.data.tokenizer.file})
+      *file += "f";
+    const bool images = random() % 2 == 0;
+    recipe.model.kind = images ? ModelKind::kResnet18 : ModelKind::kEncoder;
+    recipe.data.dataset = images ? DatasetKind::kIdx : DatasetKind::kJsonLines;
+    if (images && recipe.data.partition.kind == PartitionKind::kBySite)
+      recipe.data.partition.kind = PartitionKind::kIid;
+    recipe.data.site_field += "s";
     const std::string yaml = ToYaml(recipe);
     const absl::StatusOr<Recipe> again = ParseRecipe(yaml, "r.yaml");
     ASSERT_TRUE(again.ok()) << "seed " << seed << " trial " << trial << "\n"
