@@ -61,6 +61,19 @@ int Run(int argc, char** argv) {
       ->option_text("KEY=VALUE")
       ->allow_extra_args(false);
 
+  TokenizeOptions tokenize;
+  CLI::App* tokenize_command = app.add_subcommand(
+      "tokenize", "Write a recipe's texts as token shards, for data.dataset: tokens (no mpirun)");
+  tokenize_command->add_option("recipe", tokenize.recipe, "Recipe (task.yaml)")
+      ->option_text("RECIPE")
+      ->required();
+  tokenize_command->add_option("--out", tokenize.out, "Folder for the shards")
+      ->option_text("DIR")
+      ->required();
+  tokenize_command->add_option("--set", tokenize.overrides, "Override a recipe's value")
+      ->option_text("KEY=VALUE")
+      ->allow_extra_args(false);
+
   ServeOptions serve;
   CLI::App* serve_command =
       app.add_subcommand("serve", "Serve a site agent (under mpirun; started by the agent)");
@@ -80,6 +93,7 @@ int Run(int argc, char** argv) {
   }
   if (init_command->parsed()) return RunInit(init);
   if (export_command->parsed()) return RunExport(exported);
+  if (tokenize_command->parsed()) return RunTokenize(tokenize);
   if (serve_command->parsed()) return RunServe(serve);
   return RunStandalone(standalone);
 }

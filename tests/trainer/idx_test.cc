@@ -136,9 +136,62 @@ TEST_F(ImageSetTest, FilesThatDoNotFitTogether) {
   WriteSet(5, 4);
   EXPECT_THAT(LoadError(), HasSubstr("5 images, but 4 labels"));
   WriteSet(5, 5, 27);
-  EXPECT_THAT(LoadError(), HasSubstr("not of 28 by 28"));
+  EXPECT_THAT(LoadError(), HasSubstr("images of 1 x 27 x 27, not of 1 x 28 x 28"));
   WriteSet(5, 5, 28, 10);
   EXPECT_THAT(LoadError(), HasSubstr("label 10 of image 0 must be < 10"));
+}
+
+TEST_F(ImageSetTest, AnyFolderOfIdxFiles) {
+  data_.dataset = recipes::DatasetKind::kIdx;
+  data_.folder = folder_.path().string();
+  EXPECT_THAT(LoadError(), HasSubstr("data set idx: no file"));
+  Write("train-images-idx4-ubyte", Idx({2, 3, 2, 1}, Bytes{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  Write("train-labels-idx1-ubyte.gz", Gzip(Idx({2}, {4, 0})));
+  Write("test-images-idx4-ubyte.gz", Gzip(Idx({1, 3, 2, 1}, Bytes(6, 7))));
+  Write("test-labels-idx1-ubyte", Idx({1}, {2}));
+  EXPECT_EQ(*ShapeOf(data_), (ImageShape{3, 2, 1}));
+  const auto train = LoadImageSet(data_, Split::kTrain);
+  ASSERT_TRUE(train.ok()) << train.status();
+  EXPECT_EQ(train->count, 2u);
+  EXPECT_EQ(train->channels, 3u);
+  EXPECT_EQ(train->classes, 5u);
+  EXPECT_EQ(train->pixels[6], 7);
+  EXPECT_EQ(train->normalisation, (Normalisation{{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}));
+  EXPECT_EQ(LoadImageSet(data_, Split::kTest)->labels, (std::vector<uint32_t>{2}));
+  // The shape is the training split's, whatever the other holds.
+  Write("test-images-idx4-ubyte.gz", Gzip(Idx({1, 1, 2, 1}, Bytes(2, 7))));
+  EXPECT_THAT(std::string(LoadImageSet(data_, Split::kTest).status().message()),
+              HasSubstr("images of 1 x 2 x 1, not of 3 x 2 x 1"));
+  Write("train-images-idx4-ubyte", Idx({2, 3}, {1, 2, 3, 4, 5, 6}));
+  EXPECT_THAT(LoadError(), HasSubstr("images have 3 or 4 dimensions, not 2"));
+  Write("train-images-idx4-ubyte", Idx({1, 65, 1, 1}, Bytes(65, 1)));
+  EXPECT_THAT(LoadError(), HasSubstr("at most 64 x 4096 x 4096"));
+}
+
+TEST_F(ImageSetTest, AHeaderIsReadWithoutTheRest) {
+  const Bytes large = Idx({1000, 28, 28}, Bytes(1000 * 784, 5));
+  for (const Bytes& bytes : {large, Gzip(large)}) {
+    const auto cut = Write("cut", Bytes(bytes.begin(), bytes.begin() + 200));
+    EXPECT_EQ(*ReadIdxShape(cut), (std::vector<uint32_t>{1000, 28, 28}));
+    EXPECT_FALSE(ReadIdx(cut).ok());
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(ReadIdxShape(Write("bad", {0, 0, 8})).status()));
+  EXPECT_TRUE(absl::IsNotFound(ReadIdxShape(folder_.path() / "none").status()));
+}
+
+TEST_F(ImageSetTest, Cifar) {
+  data_.dataset = recipes::DatasetKind::kCifar10;
+  data_.folder = folder_.path().string();
+  Bytes record(1 + 3 * 32 * 32, 7);
+  for (int i = 1; i <= 5; ++i) Write("data_batch_" + std::to_string(i) + ".bin", record);
+  data_.limit = 3;
+  const auto set = LoadImageSet(data_, Split::kTrain);
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_EQ(set->count, 3u);
+  EXPECT_EQ(set->pixels.size(), 3u * 3072);
+  EXPECT_EQ(set->labels, (std::vector<uint32_t>{7, 7, 7}));
+  EXPECT_EQ(set->normalisation.mean.size(), 3u);
+  EXPECT_EQ(*ShapeOf(data_), (ImageShape{3, 32, 32}));
 }
 
 }  // namespace

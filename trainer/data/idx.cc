@@ -3,7 +3,9 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
+#include <system_error>
 
 #include "comms/base/files.h"
 #include "comms/base/status.h"
@@ -75,40 +77,68 @@ uint32_t BigEndian32(ByteView bytes) {
   return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | bytes[3];
 }
 
-}  // namespace
-
-absl::StatusOr<IdxArray> ReadIdx(const std::filesystem::path& path) {
-  ATOLL_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(path, kMaxFileBytes));
-  if (IsGzip(bytes)) {
-    ATOLL_ASSIGN_OR_RETURN(bytes, Decompress(bytes, path));
+// The first bytes of a file, unpacked: more than a header, where there are so many. zlib's own
+// reader takes files that are not gzip as they are.
+absl::StatusOr<Bytes> ReadStart(const std::filesystem::path& path) {
+  gzFile file = gzopen(path.c_str(), "rbe");
+  if (file == nullptr) {
+    const int code = errno;
+    const std::string why =
+        absl::StrCat(path.string(), ": cannot open: ", std::generic_category().message(code));
+    return code == ENOENT ? absl::NotFoundError(why) : absl::FailedPreconditionError(why);
   }
+  Bytes start(4 + 4 * kMaxDimensions);
+  const int got = gzread(file, start.data(), static_cast<unsigned>(start.size()));
+  gzclose(file);
+  if (got < 0) return Bad(path, "cannot be read, or corrupt gzip data");
+  start.resize(static_cast<size_t>(got));
+  return start;
+}
+
+// The dimensions in the header at the front of a file; sets header_bytes.
+absl::StatusOr<std::vector<uint32_t>> ParseShape(ByteView bytes, const std::filesystem::path& path,
+                                                 uint64_t& header_bytes) {
   if (bytes.size() < 4)
     return Bad(path, absl::StrCat(bytes.size(), " bytes are too few for an IDX file"));
   if (bytes[0] != 0 || bytes[1] != 0) {
-    return Bad(path, absl::StrCat("not an IDX file: it starts with ", Hex(ByteView(bytes).first(4)),
-                                  ", not 0000"));
+    return Bad(path,
+               absl::StrCat("not an IDX file: it starts with ", Hex(bytes.first(4)), ", not 0000"));
   }
   if (bytes[2] != kUnsignedByte) {
-    return Bad(path, absl::StrCat("IDX element type 0x", Hex(ByteView(bytes).subspan(2, 1)),
+    return Bad(path, absl::StrCat("IDX element type 0x", Hex(bytes.subspan(2, 1)),
                                   "; only unsigned bytes (0x08) are read"));
   }
   uint32_t dimensions = bytes[3];
   if (dimensions == 0 || dimensions > kMaxDimensions) {
     return Bad(path, absl::StrCat(dimensions, " dimensions; 1 to ", kMaxDimensions, " are read"));
   }
-  uint64_t header = 4 + 4 * uint64_t{dimensions};
-  if (bytes.size() < header) return Bad(path, "cut off within the IDX header");
-  IdxArray array;
+  header_bytes = 4 + 4 * uint64_t{dimensions};
+  if (bytes.size() < header_bytes) return Bad(path, "cut off within the IDX header");
+  std::vector<uint32_t> shape;
   uint64_t count = 1;
   for (uint32_t i = 0; i < dimensions; ++i) {
-    uint32_t size = BigEndian32(ByteView(bytes).subspan(4 + 4 * i, 4));
+    uint32_t size = BigEndian32(bytes.subspan(4 + 4 * i, 4));
     if (size == 0) return Bad(path, absl::StrCat("dimension ", i, " is 0"));
     // Below 2^31 before, so the product stays below 2^63.
     count *= size;
     if (count > kMaxIdxBytes)
       return Bad(path, absl::StrCat("its header promises more than ", kMaxIdxBytes, " bytes"));
-    array.shape.push_back(size);
+    shape.push_back(size);
   }
+  return shape;
+}
+
+}  // namespace
+
+absl::StatusOr<IdxArray> ParseIdx(Bytes bytes, const std::filesystem::path& path) {
+  if (IsGzip(bytes)) {
+    ATOLL_ASSIGN_OR_RETURN(bytes, Decompress(bytes, path));
+  }
+  IdxArray array;
+  uint64_t header = 0;
+  ATOLL_ASSIGN_OR_RETURN(array.shape, ParseShape(bytes, path, header));
+  uint64_t count = 1;
+  for (uint32_t size : array.shape) count *= size;
   if (bytes.size() - header != count) {
     return Bad(path,
                absl::StrCat("its header promises ", count, " bytes, but ", bytes.size() - header,
@@ -117,6 +147,17 @@ absl::StatusOr<IdxArray> ReadIdx(const std::filesystem::path& path) {
   bytes.erase(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(header));
   array.values = std::move(bytes);
   return array;
+}
+
+absl::StatusOr<IdxArray> ReadIdx(const std::filesystem::path& path) {
+  ATOLL_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(path, kMaxFileBytes));
+  return ParseIdx(std::move(bytes), path);
+}
+
+absl::StatusOr<std::vector<uint32_t>> ReadIdxShape(const std::filesystem::path& path) {
+  ATOLL_ASSIGN_OR_RETURN(const Bytes start, ReadStart(path));
+  uint64_t header = 0;
+  return ParseShape(start, path, header);
 }
 
 }  // namespace atl::trainer

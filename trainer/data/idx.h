@@ -22,5 +22,10 @@ struct IdxArray {
 // unsigned bytes, is cut off, has bytes behind its end, fails gzip's checksum, or holds over
 // kMaxIdxBytes. Messages name the file.
 absl::StatusOr<IdxArray> ReadIdx(const std::filesystem::path& path);
+// The same of bytes that were read before; `path` is what messages call them.
+absl::StatusOr<IdxArray> ParseIdx(Bytes bytes, const std::filesystem::path& path);
+
+// The header alone, with the same errors for what is wrong in it.
+absl::StatusOr<std::vector<uint32_t>> ReadIdxShape(const std::filesystem::path& path);
 
 }  // namespace atl::trainer

@@ -21,12 +21,15 @@ struct ImageSet {
   Normalisation normalisation;
 };
 
+bool IsOfImages(recipes::DatasetKind kind);
+
 // Reads data.dataset from data.folder (or the system's place), the first data.limit (train) or
 // data.test_limit (test) examples. NOT_FOUND says what to install or set; INVALID_ARGUMENT for
 // files that do not fit together.
 absl::StatusOr<ImageSet> LoadImageSet(const recipes::Data& data, Split split);
 
-// What is known of a set of images before its files are read.
+// What is known of a set of images before its pixels are read; for idx the header of its training
+// images is. idx is normalised to [-1, 1] (mean and deviation 0.5): its files do not say better.
 absl::StatusOr<ImageShape> ShapeOf(const recipes::Data& data);
 absl::StatusOr<Normalisation> NormalisationOf(const recipes::Data& data);
 

@@ -25,6 +25,15 @@ struct ExportOptions {
 // process.
 int RunExport(const ExportOptions& options);
 
+struct TokenizeOptions {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  std::string out;  // folder
+};
+// Writes the recipe's texts as token shards, each text with the tokenizer's begin and end. No MPI,
+// one process.
+int RunTokenize(const TokenizeOptions& options);
+
 struct StandaloneOptions {
   std::string recipe;
   std::vector<std::string> overrides;
