@@ -14,9 +14,9 @@ namespace atl::trainer {
 absl::StatusOr<std::unique_ptr<Dataset>> LoadNgramDataset(const recipes::Recipe& recipe,
                                                           Split split);
 
-// For encoder and decoder, and torchscript on texts (as classify): tokens, at most model.max_length
-// of an example. Rows are as long as the longest of their batch. [CLS] and [SEP] stand for the
-// tokenizer's begin and end; where it has none, nothing stands there.
+// For encoder and decoder, and torchscript (on texts as classify, on shards as decoder): tokens, at
+// most model.max_length of an example. Rows are as long as the longest of their batch. [CLS] and
+// [SEP] stand for the tokenizer's begin and end; where it has none, nothing stands there.
 //   classify     [CLS] text [SEP], what is too long cut off; labels are classes, or undefined where
 //                the data has none.
 //   masked_lm    [CLS] text [SEP], a longer text as several examples. Of the tokens,

@@ -22,10 +22,13 @@ using recipes::ModelKind;
 
 enum class Task { kClassify, kMaskedLm, kContrastive, kCausalLm };
 
-Task TaskOf(const recipes::Model& model) {
-  if (model.kind == ModelKind::kDecoder) return Task::kCausalLm;
-  if (model.kind != ModelKind::kEncoder) return Task::kClassify;
-  switch (model.task) {
+Task TaskOf(const recipes::Recipe& recipe) {
+  if (recipe.model.kind == ModelKind::kDecoder) return Task::kCausalLm;
+  if (recipe.model.kind != ModelKind::kEncoder) {
+    // A person's own module: of shards it can only be a language model.
+    return recipe.data.dataset == DatasetKind::kTokens ? Task::kCausalLm : Task::kClassify;
+  }
+  switch (recipe.model.task) {
     case EncoderTask::kMaskedLm:
       return Task::kMaskedLm;
     case EncoderTask::kContrastive:
@@ -235,7 +238,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> LoadShards(const recipes::Recipe& recip
 
 absl::StatusOr<std::unique_ptr<Dataset>> LoadTokenDataset(const recipes::Recipe& recipe,
                                                           Split split) {
-  Options options{.task = TaskOf(recipe.model),
+  Options options{.task = TaskOf(recipe),
                   .max_length = static_cast<uint32_t>(recipe.model.max_length),
                   .masked_share = recipe.model.masked_share};
   if (options.max_length < 3) {
