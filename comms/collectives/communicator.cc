@@ -5,9 +5,13 @@
 namespace atl {
 
 Shard ShardOf(uint64_t count, uint32_t rank, uint32_t ranks) {
-  constexpr uint64_t kLine = 16;
-  const uint64_t lines = (count + kLine - 1) / kLine;
-  auto border = [&](uint64_t r) { return std::min(count, lines * r / ranks * kLine); };
+  const uint64_t lines = (count + kShardValues - 1) / kShardValues;
+  // Without lines * rank, which could overflow: whole lines for all, one more for the last ones.
+  const uint64_t each = lines / ranks, more = lines % ranks;
+  auto border = [&](uint64_t r) {
+    const uint64_t with_more = r > ranks - more ? r - (ranks - more) : 0;
+    return std::min(count, kShardValues * (each * r + with_more));
+  };
   return {border(rank), border(uint64_t{rank} + 1)};
 }
 

@@ -65,7 +65,9 @@ class Communicator {
 };
 
 // Rank's shard of `count` values: [first, last). Borders are multiples of 16 values (a cache line)
-// from the start; shards differ by at most 16 values, and the last may be empty.
+// from the start; shards differ by at most 16 values, and some are empty when there are fewer lines
+// than ranks. rank < ranks.
+inline constexpr uint64_t kShardValues = 16;
 struct Shard {
   uint64_t first = 0, last = 0;
   uint64_t size() const { return last - first; }

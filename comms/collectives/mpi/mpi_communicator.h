@@ -1,18 +1,25 @@
 // Communicator over MPI, and MPI's life in a process.
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include "comms/collectives/communicator.h"
 
 namespace atl {
 
+struct MpiOptions {
+  // Longest wait without a sign of life of any other rank.
+  std::chrono::milliseconds timeout{300'000};
+};
+
 // MPI from Init to Finalize; at most one in a process, on its main thread. Without mpirun the world
 // has one rank.
 class MpiSession {
  public:
-  static absl::StatusOr<std::unique_ptr<MpiSession>> Start();
-  // Finalizes, which waits for all ranks: leave by Abort when the others may not come.
+  static absl::StatusOr<std::unique_ptr<MpiSession>> Start(const MpiOptions& options = {});
+  // Finalizes, which waits for all ranks: leave by Abort when the others may not come. Aborts by
+  // itself when they do not come within the timeout.
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
