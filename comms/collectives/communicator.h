@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "comms/base/bytes.h"
@@ -43,6 +44,10 @@ class Communicator {
   // a window that all ranks of one machine share). Called by all ranks with the same count. Lives
   // as long as the communicator. RESOURCE_EXHAUSTED when there is no room on any one rank.
   virtual absl::StatusOr<std::span<float>> Allocate(uint64_t count) = 0;
+  // The same for a while, whatever it held last: a buffer of this length that was given back, else
+  // a new one. For those that come again and again; by all ranks in the same order, too.
+  absl::StatusOr<std::span<float>> Borrow(uint64_t count);
+  void GiveBack(std::span<float> buffer) { given_back_.push_back(buffer); }
 
   // values := sum over ranks, in place; the same bits on every rank. Same length on all ranks.
   virtual absl::StatusOr<std::unique_ptr<Work>> StartAllReduceSum(std::span<float> values) = 0;
@@ -62,6 +67,9 @@ class Communicator {
   virtual absl::StatusOr<Bytes> Gather(ByteView mine, uint64_t max_total_bytes) = 0;
 
   virtual absl::Status Barrier() = 0;
+
+ private:
+  std::vector<std::span<float>> given_back_;
 };
 
 // Rank's shard of `count` values: [first, last). Borders are multiples of 16 values (a cache line)

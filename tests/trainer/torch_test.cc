@@ -173,7 +173,8 @@ TEST(GradientReducerTest, BucketsStartFromTheEndWhileTheBackwardPassRuns) {
   EXPECT_GE(reducer.bucket_count(), 3u);
   for (int step = 0; step < 2; ++step) {
     ranks.started.clear();
-    reducer.BeginStep(false);
+    reducer.BeginStep();
+    reducer.LastPass(false);
     network->Forward({.inputs = images}).pow(2).sum().backward();
     EXPECT_EQ(ranks.started.size(), reducer.bucket_count())
         << "all gradients are there, so all sums have started";
@@ -198,7 +199,8 @@ TEST(GradientReducerTest, ARankWithoutExamplesTakesPartAndFlagsTravel) {
   auto network = MakeNetwork(SmallMlp());
   MirrorCommunicator ranks(3);
   GradientReducer reducer(network->parameters(), network->tensors(), ranks, {.bucket_bytes = 200});
-  reducer.BeginStep(true);
+  reducer.BeginStep();
+  reducer.LastPass(true);
   ASSERT_TRUE(reducer.FinishStep().ok());
   EXPECT_EQ(ranks.started.size(), reducer.bucket_count());
   EXPECT_EQ(reducer.buckets_started_early(), 0u);

@@ -80,7 +80,8 @@ class Trainer {
       loss = outcome.objective / static_cast<double>(global_batch);
     }
     bool stop = hooks_.stop && hooks_.stop();
-    reducer_.BeginStep(stop || !problem.ok());
+    reducer_.BeginStep();
+    reducer_.LastPass(stop || !problem.ok());
     if (loss.defined()) loss.backward();
     ATOLL_RETURN_IF_ERROR(reducer_.FinishStep());
     if (reducer_.flag_raised()) {

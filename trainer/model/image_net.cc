@@ -8,10 +8,19 @@
 #include "nlohmann/json.hpp"
 #include "trainer/export/model_config.h"
 #include "trainer/model/architecture.h"
+#include "trainer/model/linear.h"
 #include "trainer/model/outcome.h"
 
 namespace atl::trainer {
 namespace {
+
+// In the order in which convolutions compute fastest; what follows keeps it. Of one channel both
+// orders are the same bytes, and only the strides tell them apart.
+at::Tensor ChannelsLast(const at::Tensor& images) {
+  if (images.size(1) != 1) return images.contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t height = images.size(2), width = images.size(3);
+  return images.contiguous().as_strided(images.sizes(), {height * width, 1, width, 1});
+}
 
 class ImageNet : public Body {
  public:
@@ -30,15 +39,16 @@ class ImageNet : public Body {
   std::vector<NamedTensor> Parameters() const override { return parameters_; }
 
   at::Tensor Forward(const Batch& batch) override {
-    at::Tensor x = batch.inputs;
+    at::Tensor x = ChannelsLast(batch.inputs);
     size_t next = 0;  // parameter
     for (size_t i = 0; i < architecture_.channels.size(); ++i, next += 2) {
       x = torch::conv2d(x, At(next), At(next + 1), 1, architecture_.padding);
-      x = torch::max_pool2d(torch::relu(x), 2);
+      // The same values and gradients as with ReLU first, on a quarter of the numbers.
+      x = torch::relu(torch::max_pool2d(x, 2));
     }
     x = x.flatten(1);
     for (; next < parameters_.size(); next += 2) {
-      x = torch::linear(x, At(next), At(next + 1));
+      x = Linear(x, At(next), At(next + 1));
       if (next + 2 < parameters_.size()) x = torch::relu(x);
     }
     return x;

@@ -34,6 +34,9 @@ uint32_t ThreadsPerRank(uint32_t cores, uint32_t local_ranks) {
 void ConfigureTorch(uint32_t threads) {
   at::set_num_threads(static_cast<int>(threads));
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // With them comes a pass over every new tensor, to fill it with NaN in case it is read before it
+  // is written: a help to find mistakes, not to compute.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
 }  // namespace atl::trainer
