@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 
 #include "comms/base/files.h"
 #include "comms/base/process.h"
+#include "comms/collectives/mpi/mpi_communicator.h"
 #include "tests/collectives/properties.h"
 
 namespace atl {
@@ -97,6 +99,19 @@ TEST_F(MpiTest, WithoutRoomForAWindowMpiDoesIt) {
       Start(2, "properties", 60'000, {"-x", "OMPI_MCA_osc_sm_backing_directory=/nowhere"});
   EXPECT_EQ(run.code, 0) << run.output;
   EXPECT_THAT(run.output, HasSubstr("no shared memory: /nowhere has no room")) << seed_;
+}
+
+TEST(MpiOptionsTest, TheTimeoutComesFromTheEnvironment) {
+  unsetenv("ATOLL_PEER_TIMEOUT_S");
+  EXPECT_EQ(MpiOptionsFromEnvironment()->timeout, std::chrono::seconds(300));
+  setenv("ATOLL_PEER_TIMEOUT_S", "7", 1);
+  EXPECT_EQ(MpiOptionsFromEnvironment()->timeout, std::chrono::seconds(7));
+  for (const char* wrong : {"", "0", "-1", "86401", "5s", "1e3"}) {
+    setenv("ATOLL_PEER_TIMEOUT_S", wrong, 1);
+    EXPECT_EQ(MpiOptionsFromEnvironment().status().code(), absl::StatusCode::kInvalidArgument)
+        << wrong;
+  }
+  unsetenv("ATOLL_PEER_TIMEOUT_S");
 }
 
 TEST_F(MpiTest, AKilledRankEndsTheOthersWait) {

@@ -3,6 +3,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
+#include <optional>
+
 #include "trainer/model/gradient_place.h"
 
 namespace atl::trainer {
@@ -31,11 +33,12 @@ at::Tensor WeightGradient(const at::Tensor& weight, const at::Tensor& outputs,
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
+                            const std::optional<at::Tensor>& bias) {
     // In the precision of x.
     const at::Tensor used = weight.to(x.scalar_type());
     context->save_for_backward({x, weight, used});
-    return at::linear(x, used, bias.defined() ? bias.to(x.scalar_type()) : bias);
+    context->saved_data["bias"] = bias.has_value();
+    return at::linear(x, used, bias ? std::optional(bias->to(x.scalar_type())) : std::nullopt);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -46,7 +49,8 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     if (context->needs_input_grad(1)) {
       result[1] = WeightGradient(weight, outputs, x.reshape({-1, weight.size(1)}));
     }
-    if (context->needs_input_grad(2)) result[2] = outputs.sum(0, false, weight.scalar_type());
+    if (context->saved_data["bias"].toBool() && context->needs_input_grad(2))
+      result[2] = outputs.sum(0, false, weight.scalar_type());
     if (context->needs_input_grad(0)) result[0] = outputs.mm(used).view(x.sizes());
     return result;
   }
@@ -55,8 +59,9 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 }  // namespace
 
 at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!at::autocast::is_autocast_enabled(at::kCPU)) return LinearFunction::apply(x, weight, bias);
-  return LinearFunction::apply(x.to(at::autocast::get_autocast_dtype(at::kCPU)), weight, bias);
+  const std::optional<at::Tensor> given = bias.defined() ? std::optional(bias) : std::nullopt;
+  if (!at::autocast::is_autocast_enabled(at::kCPU)) return LinearFunction::apply(x, weight, given);
+  return LinearFunction::apply(x.to(at::autocast::get_autocast_dtype(at::kCPU)), weight, given);
 }
 
 }  // namespace atl::trainer

@@ -19,7 +19,12 @@ void Print(const absl::Status& status, const Communicator& world, bool alone) {
 }  // namespace
 
 int RunOnRanks(const std::function<absl::Status(Communicator&)>& body) {
-  auto session = MpiSession::Start();
+  absl::StatusOr<std::unique_ptr<MpiSession>> session;
+  if (auto options = MpiOptionsFromEnvironment(); options.ok()) {
+    session = MpiSession::Start(*options);
+  } else {
+    session = options.status();
+  }
   if (!session.ok()) {
     std::fprintf(stderr, "atoll-trainer: %s\n", ToString(session.status()).c_str());
     return 1;

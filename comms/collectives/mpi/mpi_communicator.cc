@@ -2,13 +2,29 @@
 
 #include <mpi.h>
 
+#include <charconv>
 #include <cstdlib>
+#include <string_view>
 
 #include "comms/base/status.h"
 #include "comms/collectives/mpi/mpi_error.h"
 #include "comms/collectives/mpi/mpi_world.h"
 
 namespace atl {
+
+absl::StatusOr<MpiOptions> MpiOptionsFromEnvironment() {
+  const char* text = std::getenv("ATOLL_PEER_TIMEOUT_S");
+  if (text == nullptr) return MpiOptions{};
+  constexpr int kMost = 86'400;
+  const std::string_view view(text);
+  int seconds = 0;
+  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), seconds);
+  if (error != std::errc() || end != view.data() + view.size() || seconds < 1 || seconds > kMost) {
+    return absl::InvalidArgumentError(absl::StrCat("ATOLL_PEER_TIMEOUT_S: \"", text,
+                                                   "\" must be whole seconds in [1, ", kMost, "]"));
+  }
+  return MpiOptions{.timeout = std::chrono::seconds(seconds)};
+}
 
 absl::StatusOr<std::unique_ptr<MpiSession>> MpiSession::Start(const MpiOptions& options) {
   int provided = MPI_THREAD_SINGLE;

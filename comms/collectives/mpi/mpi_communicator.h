@@ -12,6 +12,9 @@ struct MpiOptions {
   // Longest wait without a sign of life of any other rank.
   std::chrono::milliseconds timeout{300'000};
 };
+// With the timeout of ATOLL_PEER_TIMEOUT_S, whole seconds in [1, 86400], where it is set.
+// INVALID_ARGUMENT for anything else.
+absl::StatusOr<MpiOptions> MpiOptionsFromEnvironment();
 
 // MPI from Init to Finalize; at most one in a process, on its main thread. Without mpirun the world
 // has one rank.
