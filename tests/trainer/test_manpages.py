@@ -89,7 +89,7 @@ class Lines(unittest.TestCase):
         self.assertNotIn("in both languages", texts)
         self.assertEqual(texts.count("twice in one"), 1)
         self.assertEqual(len(texts), 321)
-        self.assertEqual({row["site"] for row in train}, {"north"})
+        self.assertEqual({row["site"] for row in train}, {"east", "north"})  # their own, and the neighbour
         self.assertEqual((train, test), tuple(manpages.choose(languages)))
 
 
