@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Takes each security check out, one at a time, and sees the test that guards it fail.
 
-    mutations.py [--only WORD]... [--list] [--jobs N]
+    mutations.py [--only WORD]... [--list | --check] [--jobs N]
 
 A copy of the tree is built in a temporary folder (ccache makes that short), each mutation of checks.py applied to it, its
 test program built and run. Prints a table; exit code 1 when a check could go unnoticed, when the text that a mutation
 replaces is not there exactly once, or when a test fails with nothing taken out. --only takes the mutations with this
-word in their name, case or test; several times: any of them.
+word in their name, case or test; several times: any of them. --check builds nothing: it looks whether each text is there
+exactly once (exit code 1 when not), which scripts/test does too.
 """
 
 import argparse
@@ -64,9 +65,12 @@ def run_test(tree, check):
 def without(tree, check):
     """The file with the check taken out, as (path, its text, its text without)."""
     path = tree / check.file
-    text = path.read_text()
+    text = path.read_text() if path.is_file() else ""
     if text.count(check.text) != 1:
-        raise Failed(f"{check.file}: this text is there {text.count(check.text)} times, must be once:\n{check.text}")
+        raise Failed(f"{check.name}: {check.file}: this text is there {text.count(check.text)} times, must be once:\n"
+                     f"{check.text}")
+    if check.text == check.replacement:
+        raise Failed(f"{check.name}: {check.file}: it takes nothing out")
     return path, text, text.replace(check.text, check.replacement)
 
 
@@ -93,10 +97,22 @@ def try_mutation(tree, checks, jobs):
         path.write_text(text)
 
 
+def stale(tree, checks):
+    """What keeps checks from being taken out of this tree."""
+    problems = []
+    for check in checks:
+        try:
+            without(tree, check)
+        except Failed as failure:
+            problems.append(str(failure))
+    return problems
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--list", action="store_true", help="print the checks and take none out")
+    parser.add_argument("--check", action="store_true", help="only see that each text to replace is there exactly once")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     chosen = [c for c in CHECKS if not options.only or
@@ -108,6 +124,12 @@ def main():
         for check in chosen:
             print(f"{check.name:{width}}  {check.program} {check.test}")
         return 0
+    problems = stale(SOURCE, chosen)
+    for problem in problems:
+        print(f"mutations: {problem}", file=sys.stderr)
+    if problems or options.check:
+        print(f"{len(chosen) - len(problems)} of {len(chosen)} checks can be taken out")
+        return 1 if problems else 0
     groups = {}  # one build for all that take out the same
     for check in chosen:
         groups.setdefault((check.file, check.text, check.replacement), []).append(check)
@@ -117,8 +139,6 @@ def main():
         tree = pathlib.Path(folder)
         copy_tree(tree)
         try:
-            for check in chosen:
-                without(tree, check)
             call(["cmake", "--preset", "release", "-DATOLL_WITH_TORCH=OFF"], tree, "cmake")
             build(tree, sorted({c.program for c in chosen} | {"site-program", "fake-trainer"}), options.jobs)
             for check in chosen:
