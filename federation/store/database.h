@@ -21,7 +21,7 @@ struct DatabaseOptions {
   std::filesystem::path path;
   std::string user;  // "coordinator": who holds the lock, for the message to a second one
   uint32_t application_id = 0;      // tells our databases from others'
-  std::vector<std::string> schema;  // statements that make version 1
+  std::vector<std::string> schema;  // statements that make the version it knows
 };
 
 // An open database: WAL, synchronous=FULL, secure_delete, locked against a second opener by
@@ -29,8 +29,8 @@ struct DatabaseOptions {
 // here.
 class Database {
  public:
-  // Makes the database if there is none. FAILED_PRECONDITION when it is in use, or was made by a
-  // newer version; DATA_LOSS when it is damaged or not ours.
+  // Makes the database if there is none. FAILED_PRECONDITION when it is in use, or was made by
+  // another version (there are no migrations); DATA_LOSS when it is damaged or not ours.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const DatabaseOptions& options);
 
   // Runs `body`, which may throw SQLite::Exception: DATA_LOSS, RESOURCE_EXHAUSTED or UNAVAILABLE,

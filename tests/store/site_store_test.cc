@@ -1,7 +1,9 @@
 #include "federation/store/site_store.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <sys/stat.h>
 
+#include "comms/base/crypto/sha256.h"
 #include "comms/base/files.h"
 #include "comms/base/random.h"
 #include "federation/store/event_log.h"
@@ -115,6 +117,92 @@ TEST_F(SiteStoreTest, RunsAndSettings) {
   EXPECT_EQ(found.first_model, row.first_model);
   EXPECT_EQ(found.model, row.model);
   EXPECT_EQ(store->GetSetting("key").value(), Text("b"));
+}
+
+TEST_F(SiteStoreTest, Cohorts) {
+  const Digest data = Sha256::Of(Text("data")), other_data = Sha256::Of(Text("other data"));
+  const Digest model = Sha256::Of(Text("model")), other_model = Sha256::Of(Text("other model"));
+  CohortRow first;
+  first.data = data;
+  first.model = model;
+  first.survivors = {SiteId(1), SiteId(300), SiteId(70000)};
+  first.run = RunOf(1);
+  first.slot = SlotId(7);
+  first.signature[63] = 9;
+  CohortRow smaller = first, later = first, elsewhere = first;
+  smaller.survivors = {};
+  later.model = other_model;
+  elsewhere.data = other_data;
+  const auto is = [](const CohortRow& row, const CohortRow& wanted) {
+    return row.data == wanted.data && row.model == wanted.model &&
+           row.survivors == wanted.survivors && row.run == wanted.run && row.slot == wanted.slot &&
+           row.signature == wanted.signature;
+  };
+  {
+    const auto store = SiteStore::Open(Folder()).value();
+    EXPECT_THAT(store->Cohorts(data, std::nullopt).value(), IsEmpty());
+    for (const CohortRow& row : {first, smaller, later, elsewhere}) {
+      EXPECT_EQ(store->KeepCohort(row), absl::OkStatus());
+    }
+    // The same set again, in another slot of another run: the first row stays.
+    CohortRow again = first;
+    again.run = RunOf(2);
+    again.slot = SlotId(8);
+    again.signature[0] = 1;
+    EXPECT_EQ(store->KeepCohort(again), absl::OkStatus());
+    CohortRow bad = first;
+    bad.slot = SlotId(uint64_t{1} << 63);
+    EXPECT_EQ(store->KeepCohort(bad).code(), absl::StatusCode::kInvalidArgument);
+    bad = first;
+    bad.survivors.assign(kMaxCohort + 1, SiteId(1));
+    EXPECT_EQ(store->KeepCohort(bad).code(), absl::StatusCode::kInvalidArgument);
+  }
+  {
+    const auto store = SiteStore::Open(Folder()).value();
+    std::vector<CohortRow> rows = store->Cohorts(data, std::nullopt).value();
+    ASSERT_THAT(rows, SizeIs(3));  // in the order in which they were signed
+    EXPECT_TRUE(is(rows[0], first));
+    EXPECT_TRUE(is(rows[1], smaller));
+    EXPECT_TRUE(is(rows[2], later));
+    rows = store->Cohorts(data, model).value();
+    ASSERT_THAT(rows, SizeIs(2));
+    EXPECT_TRUE(is(rows[1], smaller));
+    rows = store->Cohorts(data, other_model).value();
+    ASSERT_THAT(rows, SizeIs(1));
+    EXPECT_TRUE(is(rows[0], later));
+    rows = store->Cohorts(other_data, std::nullopt).value();
+    ASSERT_THAT(rows, SizeIs(1));
+    EXPECT_TRUE(is(rows[0], elsewhere));
+    EXPECT_THAT(store->Cohorts(other_data, other_model).value(), IsEmpty());
+  }
+  // Rows that are not as they were written are no cohorts.
+  for (const char* damage : {"survivors = x'0102'", "signature = x'00'", "model = x'00'"}) {
+    {
+      SQLite::Database database((Folder() / "site.db").string(), SQLite::OPEN_READWRITE);
+      database.exec("CREATE TABLE IF NOT EXISTS kept AS SELECT rowid AS row, * FROM cohorts");
+      database.exec(
+          "UPDATE cohorts SET (model, survivors, signature) = (SELECT model, survivors, signature "
+          "FROM kept WHERE row = cohorts.rowid)");
+      database.exec(absl::StrCat("UPDATE cohorts SET ", damage, " WHERE rowid = 1"));
+    }
+    const auto store = SiteStore::Open(Folder()).value();
+    EXPECT_EQ(store->Cohorts(data, std::nullopt).status().code(), absl::StatusCode::kDataLoss)
+        << damage;
+  }
+}
+
+TEST_F(SiteStoreTest, AnotherVersionIsRefused) {
+  ASSERT_TRUE(SiteStore::Open(Folder()).ok());
+  const std::pair<int, const char*> versions[] = {{1, "new folder"}, {3, "use a newer one"}};
+  for (const auto& [version, what_to_do] : versions) {
+    SQLite::Database((Folder() / "site.db").string(), SQLite::OPEN_READWRITE)
+        .exec(absl::StrCat("PRAGMA user_version = ", version));
+    const absl::Status status = SiteStore::Open(Folder()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("site.db"), HasSubstr(absl::StrCat("has version ", version)),
+                      HasSubstr(what_to_do)));
+  }
 }
 
 TEST_F(SiteStoreTest, PrivateAndForOneAgent) {
