@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "comms/base/files.h"
 #include "nlohmann/json.hpp"
@@ -51,6 +53,46 @@ TEST(SafetensorsTest, ThereAndBackAndTheDataIsTheFlatBuffer) {
   EXPECT_FALSE(WriteSafetensors(folder.path() / "no" / "such" / "folder", tensors, values).ok());
 }
 
+template <typename T>
+Bytes RawOf(const std::vector<T>& values) {
+  Bytes bytes(values.size() * sizeof(T));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+std::vector<float> ValuesOf(const std::string& dtype, const Bytes& data, size_t count) {
+  ByteWriter out;
+  out.Sized("{" + Tensor("a", "[" + std::to_string(count) + "]", 0, data.size(), dtype) + "}")
+      .Raw(data);
+  auto parsed = ParseSafetensors(out.bytes());
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+  return parsed.ok() ? parsed->values : std::vector<float>{};
+}
+
+TEST(SafetensorsTest, OtherFloatsBecomeFloat32) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  // One, the largest, the smallest normal and subnormal, -0, infinity.
+  EXPECT_EQ(ValuesOf("F16", RawOf<uint16_t>({0x3C00, 0x7BFF, 0x0400, 0x8001, 0x8000, 0xFC00}), 6),
+            (std::vector<float>{1, 65504, 0x1p-14f, -0x1p-24f, -0.0f, -infinity}));
+  EXPECT_TRUE(std::isnan(ValuesOf("F16", RawOf<uint16_t>({0x7E00}), 1)[0]));
+  EXPECT_EQ(ValuesOf("BF16", RawOf<uint16_t>({0x3F80, 0xC040, 0x7F80}), 3),
+            (std::vector<float>{1, -3, infinity}));
+  EXPECT_EQ(ValuesOf("F64", RawOf<double>({0.5, -1e300}), 2),
+            (std::vector<float>{0.5f, -infinity}));
+}
+
+TEST(SafetensorsTest, IntegersAreSkipped) {
+  ByteWriter out;
+  out.Sized("{" + Tensor("ids", "[1,2]", 0, 16, "I64") + "," + Tensor("a", "[1]", 16, 20) + "," +
+            Tensor("flag", "[]", 20, 21, "BOOL") + "}")
+      .Raw(Bytes(21, 0));
+  auto parsed = ParseSafetensors(out.bytes());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->tensors, (std::vector<TensorInfo>{{"a", {1}, 0, 1}}));
+  EXPECT_EQ(parsed->values, std::vector<float>{0});
+  EXPECT_EQ(parsed->skipped, (std::vector<std::string>{"ids", "flag"}));
+}
+
 TEST(SafetensorsTest, AFileCutOffAnywhereIsRefused) {
   Bytes file = File("{" + Tensor("a", "[2]", 0, 8) + "}", 8);
   ASSERT_TRUE(ParseSafetensors(file).ok());
@@ -66,7 +108,7 @@ TEST(SafetensorsTest, HostileHeaders) {
   EXPECT_FALSE(
       Error("{\"a\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}").empty());
   EXPECT_THAT(Error("{\"a\":3}"), HasSubstr("no object"));
-  EXPECT_THAT(Error("{" + Tensor("a", "[4]", 0, 8, "F16") + "}"), HasSubstr("F32"));
+  EXPECT_THAT(Error("{" + Tensor("a", "[8]", 0, 8, "F8_E4M3") + "}"), HasSubstr("F32"));
   EXPECT_THAT(Error("{\"a\":{\"dtype\":\"F32\"}}"), HasSubstr("shape"));
   EXPECT_THAT(Error("{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}"), HasSubstr("data_offsets"));
   EXPECT_THAT(Error("{" + Tensor("a", "[-2]", 0, 8) + "}"), HasSubstr("counts"));

@@ -18,6 +18,7 @@ struct NamedTensor {
   std::string name;       // as it stands in model.safetensors
   at::Tensor tensor;      // float32, a leaf
   bool trainable = true;  // false: the kind of model itself keeps it as it is (what adapters adapt)
+  bool may_be_new = false;  // model.weights need not have it: a head, an adapter
 };
 
 // What a model made of a batch.
@@ -42,6 +43,8 @@ class Body {
   virtual at::Tensor Forward(const Batch& batch) = 0;
   virtual Outcome Run(const Batch& batch) = 0;  // forward and loss
   virtual void SetTraining(bool training) {}    // whether dropout and the like act
+  // What model.safetensors holds: the parameters, adapters added to the layers that they adapt.
+  virtual std::vector<NamedTensor> Export() const { return Parameters(); }
   // config.json: of encoder and decoder as transformers writes it, of the others with model_type
   // "atoll". The caller adds what the data set knows.
   virtual nlohmann::ordered_json Config() const = 0;

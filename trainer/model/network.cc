@@ -4,9 +4,23 @@
 
 #include "comms/base/status.h"
 #include "kernels/vector_layout.h"
+#include "trainer/model/name_pattern.h"
+#include "trainer/model/weights.h"
 #include "trainer/torch_status.h"
 
 namespace atl::trainer {
+namespace {
+
+absl::Status Freeze(const std::vector<std::string>& patterns,
+                    std::vector<NamedTensor>& parameters) {
+  std::vector<std::string> names;
+  for (const NamedTensor& parameter : parameters) names.push_back(parameter.name);
+  ATOLL_ASSIGN_OR_RETURN(std::vector<bool> frozen, MatchNames("model.frozen", patterns, names));
+  for (size_t i = 0; i < parameters.size(); ++i) parameters[i].trainable &= !frozen[i];
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 Network::Network(std::unique_ptr<Body> body, std::vector<NamedTensor> trainable,
                  std::vector<NamedTensor> frozen)
@@ -40,9 +54,15 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Create(const recipes::Recipe& 
   return CatchTorch("making the model", [&]() -> absl::StatusOr<std::unique_ptr<Network>> {
     torch::manual_seed(recipe.train.seed);
     ATOLL_ASSIGN_OR_RETURN(std::unique_ptr<Body> body, MakeBody(recipe, traits));
-    std::vector<NamedTensor> trainable, frozen;
+    std::vector<NamedTensor> parameters = body->Parameters(), trainable, frozen;
+    std::string loaded_text;
+    if (!recipe.model.weights.empty()) {
+      ATOLL_ASSIGN_OR_RETURN(LoadedWeights loaded, LoadWeights(recipe.model.weights, parameters));
+      loaded_text = loaded.Text();
+    }
+    ATOLL_RETURN_IF_ERROR(Freeze(recipe.model.frozen, parameters));
     uint64_t elements = 0;
-    for (NamedTensor& parameter : body->Parameters()) {
+    for (NamedTensor& parameter : parameters) {
       if (parameter.trainable) elements += static_cast<uint64_t>(parameter.tensor.numel());
       (parameter.trainable ? trainable : frozen).push_back(std::move(parameter));
     }
@@ -52,8 +72,10 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Create(const recipes::Recipe& 
       return absl::InvalidArgumentError(
           absl::StrCat("model: ", elements, " parameters; at most ", kernels::kMaxElements));
     }
-    return std::unique_ptr<Network>(
+    std::unique_ptr<Network> network(
         new Network(std::move(body), std::move(trainable), std::move(frozen)));
+    network->loaded_text_ = std::move(loaded_text);
+    return network;
   });
 }
 

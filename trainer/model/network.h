@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,8 +21,10 @@ namespace atl::trainer {
 // CatchTorch), Create does not.
 class Network {
  public:
-  // Initialised from recipe.train.seed: the same bits every time. INVALID_ARGUMENT naming the key
-  // when the model does not fit the data, or when nothing of it is left to train.
+  // Initialised from recipe.train.seed: the same bits every time; then model.weights are loaded and
+  // what model.frozen matches is set apart. INVALID_ARGUMENT naming the key when the model does not
+  // fit the data, a pattern matches nothing, or nothing of the model is left to train; errors of
+  // LoadWeights.
   static absl::StatusOr<std::unique_ptr<Network>> Create(const recipes::Recipe& recipe,
                                                          const DataTraits& traits);
 
@@ -37,6 +40,8 @@ class Network {
   std::span<float> values();
   std::span<const float> values() const;
   const std::vector<NamedTensor>& frozen() const { return frozen_; }
+  // What model.weights lacked or held besides, in words; empty when all of it is in use.
+  const std::string& loaded_text() const { return loaded_text_; }
 
  private:
   Network(std::unique_ptr<Body> body, std::vector<NamedTensor> trainable,
@@ -47,6 +52,7 @@ class Network {
   at::Tensor flat_;
   std::vector<at::Tensor> parameters_;
   const std::vector<NamedTensor> frozen_;
+  std::string loaded_text_;
 };
 
 }  // namespace atl::trainer

@@ -13,7 +13,11 @@ absl::Status Init(const InitOptions& options) {
                          recipes::LoadRecipe(options.recipe, options.overrides));
   ATOLL_ASSIGN_OR_RETURN(DataTraits traits, TraitsOf(recipe));
   ATOLL_ASSIGN_OR_RETURN(auto network, Network::Create(recipe, traits));
-  return WriteModelFolder(options.out, recipe, traits, *network);
+  if (!network->loaded_text().empty()) {
+    std::fprintf(stderr, "atoll-trainer: %s: %s\n", recipe.model.weights.c_str(),
+                 network->loaded_text().c_str());
+  }
+  return WriteTrainedFolder(options.out, recipe, traits, *network);
 }
 
 }  // namespace

@@ -77,6 +77,10 @@ absl::Status Train(const StandaloneOptions& options, Communicator& world) {
                 world.size() == 1 ? "" : "s");
     std::fflush(stdout);
   }
+  if (results && !w.network->loaded_text().empty()) {
+    std::fprintf(stderr, "atoll-trainer: %s: %s\n", w.recipe.model.weights.c_str(),
+                 w.network->loaded_text().c_str());
+  }
   EpochResult last;
   auto epoch_start = Clock::now();
   LoopHooks hooks;
