@@ -19,9 +19,16 @@ int Run(int argc, char** argv) {
   CLI::App app{
       "Trains a recipe's model.\n\n"
       "  mpirun -np 4 atoll-trainer RECIPE   data-parallel on 4 ranks, on the whole data set\n"
-      "  atoll-trainer RECIPE                the same on one\n",
+      "  atoll-trainer RECIPE                the same on one\n"
+      "  atoll-trainer --resume DIR          goes on where a run was stopped or killed\n",
       "atoll-trainer"};
-  app.footer("Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong arguments.");
+  app.footer(
+      "Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong arguments, 75 stopped "
+      "by\n"
+      "SIGTERM, SIGINT or SIGUSR1 with a checkpoint to go on from (a second one ends it at once).\n"
+      "mpirun kills its ranks one second after a SIGTERM of its own: send it SIGUSR1, which it "
+      "hands\n"
+      "on to them.");
   StandaloneOptions standalone;
   // Not ->required(): the subcommands go without.
   app.add_option("recipe", standalone.recipe, "Recipe (task.yaml)")->option_text("RECIPE");
@@ -31,6 +38,10 @@ int Run(int argc, char** argv) {
   app.add_option("--out", standalone.out,
                  "Folder for the results (default: <output folder>/<name>-<id>)")
       ->option_text("DIR");
+  app.add_option("--resume", standalone.resume,
+                 "Go on with the run in this folder, with its recipe if none is given")
+      ->option_text("DIR")
+      ->excludes("--out");
   app.add_flag("--quiet", standalone.quiet, "No lines on standard output");
 
   InitOptions init;
@@ -85,7 +96,8 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     bool wants_recipe = app.get_subcommands().empty();
-    if (wants_recipe && standalone.recipe.empty()) throw CLI::RequiredError("RECIPE");
+    if (wants_recipe && standalone.recipe.empty() && standalone.resume.empty())
+      throw CLI::RequiredError("RECIPE");
   } catch (const CLI::ParseError& error) {
     bool asked_for_help = error.get_exit_code() == 0;
     if (IsFirstRank()) app.exit(error);

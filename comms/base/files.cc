@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kReadPiece = size_t{1} << 20;
+constexpr std::string_view kStagedPrefix = ".atoll-", kStagedSuffix = ".tmp";
 
 absl::Status ErrnoStatus(int error, const fs::path& path, const char* what) {
   return absl::ErrnoToStatus(error, absl::StrCat(path.string(), ": cannot ", what));
@@ -105,7 +106,8 @@ absl::StatusOr<StagedFile> StagedFile::Create(const fs::path& path, int mode) {
   for (int attempt = 0; attempt < 8; ++attempt) {
     uint8_t unique[8];
     SystemRandom().Fill(unique);
-    file.temporary_ = FolderOf(path) / absl::StrCat(".atoll-", Hex(unique), ".tmp");
+    file.temporary_ =
+        FolderOf(path) / (std::string(kStagedPrefix) + Hex(unique) + std::string(kStagedSuffix));
     file.fd_ = open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
                     static_cast<mode_t>(mode));
     if (file.fd_ >= 0 || errno != EEXIST) break;
@@ -163,6 +165,15 @@ absl::Status StagedFile::Commit() {
   }
   close(std::exchange(fd_, -1));
   return SyncFolder(FolderOf(path_));
+}
+
+void RemoveStagedLeftovers(const fs::path& folder) {
+  std::error_code error, ignored;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name.starts_with(kStagedPrefix) && name.ends_with(kStagedSuffix))
+      fs::remove(it->path(), ignored);
+  }
 }
 
 absl::StatusOr<TemporaryFolder> TemporaryFolder::Create(std::string_view prefix) {

@@ -39,6 +39,10 @@ class StagedFile {
   int fd_ = -1;
 };
 
+// Removes what processes that were killed left of StagedFiles in a folder. Nobody may write one
+// there meanwhile.
+void RemoveStagedLeftovers(const std::filesystem::path& folder);
+
 // A private folder (0700) under $TMPDIR, removed with all it holds on destruction.
 class TemporaryFolder {
  public:

@@ -54,6 +54,32 @@ TEST(SamplerTest, RanksShareEveryExampleOnceInTheSameNumberOfSteps) {
   }
 }
 
+TEST(SamplerTest, GoesOnWhereAnyNumberOfRanksStopped) {
+  const auto examples = Examples(103);
+  std::vector<uint32_t> order;
+  EpochSampler whole(examples, Options(0, 1, 8));
+  for (uint32_t step = 0; step < whole.steps(); ++step)
+    order.insert(order.end(), whole.batch(step).begin(), whole.batch(step).end());
+  for (uint64_t done : {0, 24, 96, 103}) {
+    for (uint32_t ranks : {1u, 2u, 3u}) {
+      std::vector<uint32_t> rest;
+      SamplerOptions options = Options(0, ranks, 5);
+      options.done = done;
+      const uint32_t steps = EpochSampler(examples, options).steps();
+      EXPECT_EQ(steps, (103 - done + ranks * 5 - 1) / (ranks * 5));
+      for (uint32_t step = 0; step < steps; ++step) {
+        for (options.rank = 0; options.rank < ranks; ++options.rank) {
+          const EpochSampler sampler(examples, options);
+          rest.insert(rest.end(), sampler.batch(step).begin(), sampler.batch(step).end());
+        }
+      }
+      EXPECT_TRUE(std::equal(rest.begin(), rest.end(), order.begin() + static_cast<long>(done),
+                             order.end()))
+          << done << " done, " << ranks << " ranks";
+    }
+  }
+}
+
 TEST(SamplerTest, TheGlobalBatchDoesNotDependOnTheNumberOfRanks) {
   const auto examples = Examples(103);
   EpochSampler one(examples, Options(0, 1, 24));

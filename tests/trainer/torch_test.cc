@@ -126,40 +126,49 @@ TEST(NetworkTest, ComputesWhatTorchsOwnModulesDo) {
                               1e-5, 1e-6));
 }
 
-TEST(OptimizerTest, OneFlatStepEqualsTorchsStepOnManyTensors) {
-  for (auto kind : {recipes::OptimizerKind::kSgd, recipes::OptimizerKind::kAdam,
-                    recipes::OptimizerKind::kAdamW}) {
+TEST(OptimizerTest, StepsAsTorchsOptimizersDo) {
+  constexpr int64_t kCount = 1003;
+  struct Case {
+    recipes::OptimizerKind kind;
+    double momentum, weight_decay;
+  };
+  for (const Case& c :
+       {Case{recipes::OptimizerKind::kSgd, 0, 0}, Case{recipes::OptimizerKind::kSgd, 0.9, 0},
+        Case{recipes::OptimizerKind::kSgd, 0.9, 0.01}, Case{recipes::OptimizerKind::kAdam, 0, 0},
+        Case{recipes::OptimizerKind::kAdam, 0, 0.01},
+        Case{recipes::OptimizerKind::kAdamW, 0, 0.01}}) {
     recipes::Optimizer options;
-    options.kind = kind;
-    options.lr = 0.01;
-    options.momentum = 0.9;
-    options.weight_decay = 0.01;
-    auto flat = torch::arange(10, torch::kFloat32) / 10;
-    auto gradient = torch::zeros({10});
-    auto a = flat.slice(0, 0, 4).clone().requires_grad_(true),
-         b = flat.slice(0, 4, 10).clone().requires_grad_(true);
-    auto ours = MakeOptimizer(options, flat, gradient);
+    options.kind = c.kind;
+    options.momentum = c.momentum;
+    options.weight_decay = c.weight_decay;
+    torch::manual_seed(7);
+    auto ours = torch::randn({kCount});
+    auto theirs = ours.clone().requires_grad_(true);
+    LocalOptimizer optimizer(options, {{0, kCount}});
     std::unique_ptr<torch::optim::Optimizer> reference;
-    std::vector<at::Tensor> parameters = {a, b};
-    if (kind == recipes::OptimizerKind::kSgd) {
+    std::vector<at::Tensor> parameters = {theirs};
+    if (c.kind == recipes::OptimizerKind::kSgd) {
       reference = std::make_unique<torch::optim::SGD>(
-          parameters, torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(0.01));
-    } else if (kind == recipes::OptimizerKind::kAdam) {
+          parameters,
+          torch::optim::SGDOptions(0.01).momentum(c.momentum).weight_decay(c.weight_decay));
+    } else if (c.kind == recipes::OptimizerKind::kAdam) {
       reference = std::make_unique<torch::optim::Adam>(
-          parameters, torch::optim::AdamOptions(0.01).weight_decay(0.01));
+          parameters, torch::optim::AdamOptions(0.01).weight_decay(c.weight_decay));
     } else {
       reference = std::make_unique<torch::optim::AdamW>(
-          parameters, torch::optim::AdamWOptions(0.01).weight_decay(0.01));
+          parameters, torch::optim::AdamWOptions(0.01).weight_decay(c.weight_decay));
     }
-    for (int step = 1; step <= 3; ++step) {
-      gradient.copy_(torch::sin(torch::arange(10) * step));
-      a.mutable_grad() = gradient.slice(0, 0, 4).clone();
-      b.mutable_grad() = gradient.slice(0, 4, 10).clone();
-      ours->Step();
+    for (int step = 1; step <= 20; ++step) {
+      auto gradient = torch::randn({kCount});
+      optimizer.Step({.lr = 0.01}, {ours.data_ptr<float>(), kCount},
+                     {gradient.data_ptr<float>(), kCount});
+      theirs.mutable_grad() = gradient;
       reference->step();
+      torch::NoGradGuard no_grad;
+      ASSERT_TRUE(torch::allclose(ours, theirs, 1e-6, 1e-6))
+          << recipes::ToString(c.kind) << " step " << step << ": "
+          << (ours - theirs).abs().max().item<float>();
     }
-    torch::NoGradGuard no_grad;
-    EXPECT_TRUE(torch::equal(flat, torch::cat({a, b}))) << static_cast<int>(kind);
   }
 }
 
@@ -226,7 +235,7 @@ class TrainTest : public ::testing::Test {
 
 TEST_F(TrainTest, LearnsItsExamplesAndCountsThem) {
   auto network = MakeNetwork(SmallMlp());
-  auto before = Evaluate(*network, *images_, alone_, {});
+  auto before = Evaluate(*network, *images_, recipes::Precision::kFp32, alone_, {});
   ASSERT_TRUE(before.ok());
   EXPECT_EQ(before->examples, 50u);
   options_.local_epochs = 30;
@@ -240,7 +249,7 @@ TEST_F(TrainTest, LearnsItsExamplesAndCountsThem) {
   auto metrics = TrainLocally(*network, Job(), alone_, hooks);
   ASSERT_TRUE(metrics.ok()) << metrics.status();
   EXPECT_EQ(epochs.size(), 30u);
-  auto after = Evaluate(*network, *images_, alone_, {});
+  auto after = Evaluate(*network, *images_, recipes::Precision::kFp32, alone_, {});
   EXPECT_LT(after->loss(), before->loss() / 2);
   EXPECT_GT(after->accuracy(), 0.8);
 }
@@ -267,7 +276,8 @@ TEST_F(TrainTest, StopsWhenAsked) {
   EXPECT_TRUE(absl::IsCancelled(metrics.status())) << metrics.status();
   EXPECT_EQ(asked, 3);
   hooks.stop = [] { return true; };
-  EXPECT_TRUE(absl::IsCancelled(Evaluate(*network, *images_, alone_, hooks).status()));
+  EXPECT_TRUE(absl::IsCancelled(
+      Evaluate(*network, *images_, recipes::Precision::kFp32, alone_, hooks).status()));
 }
 
 TEST_F(TrainTest, TorchsExceptionsBecomeStatuses) {

@@ -16,8 +16,7 @@ Range PartOf(uint64_t count, uint32_t rank, uint32_t ranks) {
 EpochSampler::EpochSampler(std::span<const uint32_t> examples, const SamplerOptions& options)
     : order_(examples.begin(), examples.end()),
       options_(options),
-      global_size_(uint64_t{options.ranks} * options.batch_size),
-      steps_(static_cast<uint32_t>((order_.size() + global_size_ - 1) / global_size_)) {
+      global_size_(uint64_t{options.ranks} * options.batch_size) {
   // The stream's rank field carries the epoch: the order is one for all ranks.
   SeededRandom random({.seed = options.seed,
                        .label = "sampler",
@@ -25,6 +24,9 @@ EpochSampler::EpochSampler(std::span<const uint32_t> examples, const SamplerOpti
                        .site = options.site,
                        .rank = options.epoch});
   random.Shuffle(std::span(order_));
+  const uint64_t done = std::min<uint64_t>(options.done, order_.size());
+  order_.erase(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(done));
+  steps_ = static_cast<uint32_t>((order_.size() + global_size_ - 1) / global_size_);
 }
 
 uint32_t EpochSampler::global_batch(uint32_t step) const {

@@ -12,12 +12,13 @@ struct SamplerOptions {
   uint32_t round = 0, epoch = 0, site = 0;  // each combination has an order of its own
   uint32_t rank = 0, ranks = 1;             // rank < ranks
   uint32_t batch_size = 1;                  // per rank, > 0
+  uint64_t done = 0;                        // examples of the order that were used before
 };
 
-// One epoch. Step s uses a global batch, examples [s * ranks * batch_size, ...) of the order, the
-// same whatever the number of ranks as long as ranks * batch_size is; each rank takes an even part
-// of it. The last one may be smaller, and a rank's part of it even empty, so that all ranks make
-// the same number of steps and no example is used twice.
+// One epoch, or what is left of it. Step s uses a global batch, examples [done + s * ranks *
+// batch_size, ...) of the order, the same whatever the number of ranks as long as ranks *
+// batch_size is; each rank takes an even part of it. The last one may be smaller, and a rank's part
+// of it even empty, so that all ranks make the same number of steps and no example is used twice.
 class EpochSampler {
  public:
   EpochSampler(std::span<const uint32_t> examples, const SamplerOptions& options);
@@ -32,7 +33,7 @@ class EpochSampler {
   std::vector<uint32_t> order_;
   SamplerOptions options_;
   uint64_t global_size_;
-  uint32_t steps_;
+  uint32_t steps_ = 0;
 };
 
 // Rank's even, contiguous part of `count` items: [first, last).

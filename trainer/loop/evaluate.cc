@@ -9,6 +9,8 @@
 #include "trainer/data/sampler.h"
 #include "trainer/loop/count.h"
 #include "trainer/loop/pace.h"
+#include "trainer/loop/precision.h"
+#include "trainer/parallel/agree.h"
 #include "trainer/torch_status.h"
 
 namespace atl::trainer {
@@ -42,17 +44,19 @@ Part EvaluatePart(Network& network, const Dataset& data, Range range, uint32_t r
 
 }  // namespace
 
-absl::StatusOr<Metrics> Evaluate(Network& network, const Dataset& data, Communicator& communicator,
+absl::StatusOr<Metrics> Evaluate(Network& network, const Dataset& data,
+                                 recipes::Precision precision, Communicator& communicator,
                                  const LoopHooks& hooks) {
   return CatchTorch("evaluating", [&]() -> absl::StatusOr<Metrics> {
     Range range = PartOf(data.size(), communicator.rank(), communicator.size());
     network.SetTraining(false);
+    PrecisionScope scope(precision);
     Part part = EvaluatePart(network, data, range, communicator.size(), hooks);
     std::array<double, 4> sums = {static_cast<double>(part.metrics.examples),
                                   static_cast<double>(part.metrics.correct), part.metrics.loss_sum,
                                   part.stopped ? 1.0 : 0.0};
     ATOLL_RETURN_IF_ERROR(communicator.AllReduceSum(sums));
-    if (sums[3] > 0) return absl::CancelledError("evaluation was stopped");
+    if (sums[3] > 0) return Alike(absl::CancelledError("evaluation was stopped"));
     return Metrics{static_cast<uint64_t>(sums[0]), static_cast<uint64_t>(sums[1]), sums[2]};
   });
 }

@@ -13,6 +13,7 @@ struct Metrics {
   // Predictions that were judged: one an example, or one a counted token of a language model.
   uint64_t examples = 0, correct = 0;
   double loss_sum = 0;  // of their cross entropies, nats
+  bool operator==(const Metrics&) const = default;
 
   double accuracy() const {
     return examples == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(examples);

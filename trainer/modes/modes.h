@@ -1,5 +1,5 @@
 // What atoll-trainer can be asked to do. Each mode returns its exit code: 0, or 1 after one line on
-// stderr.
+// stderr; standalone also kExitStopped (stop_signal.h).
 #pragma once
 
 #include <string>
@@ -35,9 +35,10 @@ struct TokenizeOptions {
 int RunTokenize(const TokenizeOptions& options);
 
 struct StandaloneOptions {
-  std::string recipe;
+  std::string recipe;  // empty with `resume`: the run's
   std::vector<std::string> overrides;
   std::string out;     // folder of the results; empty: <output folder>/<name>-<id>
+  std::string resume;  // folder of a run to go on with; empty: a new one
   bool quiet = false;  // no lines on stdout
 };
 // Trains on the whole data set, on the ranks that mpirun started.

@@ -5,6 +5,7 @@
 
 #include "comms/base/status.h"
 #include "comms/collectives/mpi/mpi_communicator.h"
+#include "trainer/modes/stop_signal.h"
 #include "trainer/parallel/agree.h"
 
 namespace atl::trainer {
@@ -35,7 +36,7 @@ int RunOnRanks(const std::function<absl::Status(Communicator&)>& body) {
   bool shared = IsAgreed(status) || world.size() == 1;
   if (world.rank() == 0 || !shared) Print(status, world, !shared);
   if (!shared) (*session)->Abort(1);
-  return 1;
+  return absl::IsCancelled(status) ? kExitStopped : 1;
 }
 
 }  // namespace atl::trainer

@@ -8,10 +8,14 @@
 #include "nlohmann/json.hpp"
 #include "recipes/schema/load.h"
 #include "recipes/schema/run_name.h"
+#include "trainer/checkpoint/compare.h"
+#include "trainer/checkpoint/folder.h"
 #include "trainer/export/model_folder.h"
 
 namespace atl::trainer {
 namespace {
+
+constexpr uint64_t kMaxMetricsBytes = 256 << 20;
 
 const Metrics& Judged(const EpochResult& result) {
   return result.test ? *result.test : result.train;
@@ -25,10 +29,63 @@ absl::StatusOr<Results> Results::Create(const recipes::Recipe& recipe, const std
   results.folder_ =
       out.empty() ? std::filesystem::path(recipe.output_folder) / recipes::NewRunName(recipe.name)
                   : std::filesystem::path(out);
+  if (!CheckpointFolder(results.folder_).empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        results.folder_.string(), ": has checkpoints of a run; go on with it by --resume ",
+        results.folder_.string(), ", or choose another folder"));
+  }
   ATOLL_RETURN_IF_ERROR(MakeFolder(results.folder_));
-  ATOLL_RETURN_IF_ERROR(
-      WriteFileAtomic(results.folder_ / "recipe.yaml", AsBytes(recipes::ToYaml(recipe))));
+  ATOLL_RETURN_IF_ERROR(results.Lock());
+  ATOLL_RETURN_IF_ERROR(results.WriteRecipe());
   return results;
+}
+
+absl::StatusOr<Results> Results::Open(const recipes::Recipe& recipe, const std::string& folder) {
+  Results results;
+  results.recipe_ = recipe;
+  results.folder_ = folder;
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error))
+    return absl::NotFoundError(absl::StrCat(folder, ": there is no run to go on with"));
+  ATOLL_RETURN_IF_ERROR(results.Lock());
+  if (std::filesystem::exists(results.folder_ / "summary.json", error))
+    return absl::AlreadyExistsError(absl::StrCat(folder, ": this run is complete"));
+  auto yaml = ReadFile(results.folder_ / "recipe.yaml", recipes::kMaxRecipeBytes);
+  if (yaml.ok()) {
+    ATOLL_RETURN_IF_ERROR(
+        Annotate(SameTraining(recipe, std::string(AsText(*yaml)), /*same_ranks=*/false),
+                 folder + "/recipe.yaml"));
+  } else if (!absl::IsNotFound(yaml.status())) {
+    return yaml.status();
+  }
+  RemoveStagedLeftovers(results.folder_);
+  return results;
+}
+
+absl::Status Results::ResumeAt(uint32_t epoch) {
+  ATOLL_RETURN_IF_ERROR(WriteRecipe());
+  const std::filesystem::path path = folder_ / "metrics.jsonl";
+  auto bytes = ReadFile(path, kMaxMetricsBytes);
+  if (absl::IsNotFound(bytes.status())) return absl::OkStatus();
+  ATOLL_RETURN_IF_ERROR(bytes.status());
+  // One line an epoch, in order.
+  std::string_view rest = AsText(*bytes);
+  for (uint32_t kept = 0; kept < epoch && rest.find('\n') != rest.npos; ++kept) {
+    const size_t size = rest.find('\n') + 1;
+    metrics_ += rest.substr(0, size);
+    rest.remove_prefix(size);
+  }
+  return WriteFileAtomic(path, AsBytes(metrics_));
+}
+
+absl::Status Results::Lock() {
+  ATOLL_ASSIGN_OR_RETURN(FolderLock lock, FolderLock::Take(folder_));
+  lock_.emplace(std::move(lock));
+  return absl::OkStatus();
+}
+
+absl::Status Results::WriteRecipe() const {
+  return WriteFileAtomic(folder_ / "recipe.yaml", AsBytes(recipes::ToYaml(recipe_)));
 }
 
 absl::Status Results::AddEpoch(const EpochResult& result, uint32_t epochs) {

@@ -199,9 +199,13 @@ bool GradientReducer::flag_raised() const {
 const at::Tensor& GradientReducer::gradient() const { return state_->gradient; }
 
 std::vector<Shard> GradientReducer::owned(uint32_t rank) const {
+  if (!state_->scatter) return {{0, static_cast<uint64_t>(state_->gradient.numel())}};
+  return shares(rank);
+}
+
+std::vector<Shard> GradientReducer::shares(uint32_t rank) const {
   const State& s = *state_;
   const uint64_t count = static_cast<uint64_t>(s.gradient.numel());
-  if (!s.scatter) return {{0, count}};
   std::vector<Shard> out;
   for (auto bucket = s.buckets.rbegin(); bucket != s.buckets.rend(); ++bucket) {
     const uint64_t end = std::min(bucket->end, count);  // without the flag

@@ -58,6 +58,8 @@ class GradientReducer {
   // What `rank` gets with options.scatter: ascending ranges of [0, count), which all ranks'
   // together cover once. Without it: everything.
   std::vector<Shard> owned(uint32_t rank) const;
+  // What `rank` would own with options.scatter, whether it is set or not.
+  std::vector<Shard> shares(uint32_t rank) const;
   // With options.scatter: every rank brings what it owns of `values` [count], and gets the rest.
   // Fastest in memory from the communicator's Allocate.
   absl::Status GatherOwned(std::span<float> values);

@@ -200,10 +200,13 @@ absl::Status Session::OnTrain(const sitelink::Train& train) {
   if (inbox_) inbox_->SetBusy(true);
   if (!train_set_) ATOLL_RETURN_IF_ERROR(LoadTrainingData());
   TrainJob job{.options = &recipe_.train,
+               .precision = recipe_.site.precision,
                .data = train_set_.get(),
                .examples = examples_,
                .round = train.round,
-               .site = setup_->site_index};
+               .site = setup_->site_index,
+               .rounds_before = std::max(1u, train.round) - 1,  // they count from 1
+               .rounds = static_cast<uint32_t>(recipe_.federation.rounds)};
   ATOLL_ASSIGN_OR_RETURN(Metrics metrics,
                          TrainLocally(*network_, job, communicator_, Hooks(train.round, "train")));
   update_ = Update{train.round, metrics};
@@ -219,8 +222,9 @@ absl::Status Session::OnEvaluate(const sitelink::Evaluate& evaluate) {
     ATOLL_RETURN_IF_ERROR(Agree(communicator_, data.status()));
     test_set_ = *std::move(data);
   }
-  ATOLL_ASSIGN_OR_RETURN(Metrics metrics, trainer::Evaluate(*network_, *test_set_, communicator_,
-                                                            Hooks(evaluate.round, "evaluate")));
+  ATOLL_ASSIGN_OR_RETURN(Metrics metrics,
+                         trainer::Evaluate(*network_, *test_set_, recipe_.site.precision,
+                                           communicator_, Hooks(evaluate.round, "evaluate")));
   if (!std::isfinite(metrics.loss_sum)) {
     return Alike(absl::AbortedError(absl::StrCat("the loss on the test set is ", metrics.loss_sum,
                                                  " in round ", evaluate.round)));
