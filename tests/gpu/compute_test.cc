@@ -37,7 +37,7 @@ TEST(SetUpCompute, EachRankGetsAGpuOfItsOwn) {
     FakeGpu gpu;
     const auto compute = SetUpCompute(Backend::kAuto, host, With({5, 6, 7, 8}));
     ASSERT_TRUE(compute.ok()) << compute.status();
-    EXPECT_EQ(compute->gpu, static_cast<int>(rank));
+    EXPECT_EQ(compute->device, at::Device(at::kCUDA, static_cast<at::DeviceIndex>(rank)));
     EXPECT_TRUE(compute->communicator->on_device());
     EXPECT_EQ(compute->line, "nccl 2.28.9, 3 ranks, Fake GPU (each rank has a GPU of its own)");
   });
@@ -48,7 +48,7 @@ TEST(SetUpCompute, AGpuThatARankAloneSeesIsItsOwn) {
     FakeGpu gpu;
     const auto compute = SetUpCompute(Backend::kNccl, host, With({rank}));
     ASSERT_TRUE(compute.ok()) << compute.status();
-    EXPECT_EQ(compute->gpu, 0);
+    EXPECT_EQ(compute->device, at::Device(at::kCUDA, 0));
     EXPECT_EQ(compute->line, "nccl 2.28.9, 2 ranks, Fake GPU (the recipe asks for it)");
   });
 }
@@ -60,7 +60,7 @@ TEST(SetUpCompute, OneRankWithoutAGpuKeepsAllOnMpi) {
     const auto compute = SetUpCompute(Backend::kAuto, host, parts);
     ASSERT_TRUE(compute.ok()) << compute.status();
     EXPECT_EQ(compute->communicator, &host);
-    EXPECT_EQ(compute->gpu, -1);
+    EXPECT_TRUE(compute->device.is_cpu());
     EXPECT_EQ(compute->line, "host (on the CPU: rank 1: no NVIDIA driver)");
     const auto refused = SetUpCompute(Backend::kNccl, host, parts);
     EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);

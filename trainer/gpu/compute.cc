@@ -67,7 +67,7 @@ absl::StatusOr<Compute> SetUpCompute(recipes::Backend wanted, Communicator& worl
     ATOLL_RETURN_IF_ERROR(Agree(world, nccl.status()));
     compute.nccl = *std::move(nccl);
     compute.communicator = compute.nccl.get();
-    compute.gpu = own;
+    compute.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(own));
   }
   compute.line = absl::StrCat(compute.communicator->name(), " (", choice->reason, ")");
   return compute;

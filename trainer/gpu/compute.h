@@ -1,6 +1,8 @@
 // Where a rank computes, and what carries its sums: the choice made by all ranks, and carried out.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,7 +18,7 @@ namespace atl::trainer {
 struct Compute {
   std::unique_ptr<Communicator> nccl = {};  // null where MPI was chosen
   Communicator* communicator = nullptr;     // nccl, or the world
-  int gpu = -1;                             // this rank's; -1: it computes on the CPU
+  at::Device device = at::kCPU;             // of this rank
   // For people: "nccl 2.28.9, 2 ranks, NVIDIA H200 (each rank has a GPU of its own)".
   std::string line = {};
 };

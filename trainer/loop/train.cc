@@ -12,6 +12,7 @@
 #include "comms/base/status.h"
 #include "trainer/data/prefetch.h"
 #include "trainer/data/sampler.h"
+#include "trainer/gpu/device_replica.h"
 #include "trainer/loop/count.h"
 #include "trainer/loop/pace.h"
 #include "trainer/loop/precision.h"
@@ -69,11 +70,15 @@ class Trainer {
         sharded_(options_.optimizer.sharded && communicator.size() > 1),
         reducer_(network.parameters(), network.tensors(), communicator,
                  {.bucket_bytes = static_cast<uint64_t>(options_.bucket_mb * (1 << 20)),
-                  .scatter = sharded_}),
+                  .scatter = sharded_,
+                  .device = job.device}),
         shares_(Shares(reducer_, communicator.size())),
         ownership_(sharded_ ? shares_
                             : EverybodyOwnsAll(network.values().size(), communicator.size())),
         optimizer_(options_.optimizer, ownership_[communicator.rank()]),
+        replica_(communicator.on_device() ? std::make_unique<DeviceReplica>(
+                                                network, options_.optimizer, optimizer_, job.device)
+                                          : nullptr),
         // A draw is named by where it is in the training, so that a restart draws the same.
         draws_(SeededRandom({.seed = options_.seed,
                              .label = "training draws",
@@ -89,6 +94,7 @@ class Trainer {
       ATOLL_RETURN_IF_ERROR(job_.checkpointer->Restore(state));
       position_ = state.position;
       epoch_so_far_ = state.epoch_so_far;
+      if (replica_ != nullptr) replica_->Upload();
     }
     Metrics metrics;
     const uint32_t epochs = static_cast<uint32_t>(options_.local_epochs);
@@ -106,6 +112,7 @@ class Trainer {
       // After the last epoch the model itself is written.
       if (position_.epoch < epochs) ATOLL_RETURN_IF_ERROR(SaveIfDue(/*epoch_ended=*/true));
     }
+    if (replica_ != nullptr) replica_->Download();
     return metrics;
   }
 
@@ -120,6 +127,7 @@ class Trainer {
     return (examples + GlobalBatch() - 1) / GlobalBatch();
   }
   TrainingState State() {
+    if (replica_ != nullptr) replica_->Download();
     return {.position = position_,
             .epoch_so_far = epoch_so_far_,
             .parameters = network_.values(),
@@ -215,19 +223,24 @@ class Trainer {
     return outcome.objective;
   }
 
+  // Of the whole gradient, the same on all ranks.
+  absl::StatusOr<double> SquaresOfGradient() {
+    if (replica_ != nullptr) {
+      double squares = replica_->SumOfSquares(reducer_.gradient());
+      if (sharded_) ATOLL_RETURN_IF_ERROR(communicator_.AllReduceSum(std::span(&squares, 1)));
+      return squares;
+    }
+    const std::span<const float> gradient = ValuesOf(reducer_.gradient());
+    if (sharded_) return SumOfSquaresOverRanks(gradient, shares_, communicator_);
+    return SumOfSquares(gradient, shares_);
+  }
+
   // Clips the gradient and steps.
   absl::Status Apply(uint64_t global) {
-    const std::span<float> parameters = network_.values();
-    const std::span<const float> gradient = ValuesOf(reducer_.gradient());
     StepOptions step = {.lr = options_.optimizer.lr *
                               LearningRateFactor(options_.schedule, ProgressAtMiddle(global))};
     if (options_.max_grad_norm > 0) {
-      double squares = 0;
-      if (sharded_) {
-        ATOLL_ASSIGN_OR_RETURN(squares, SumOfSquaresOverRanks(gradient, shares_, communicator_));
-      } else {
-        squares = SumOfSquares(gradient, shares_);
-      }
+      ATOLL_ASSIGN_OR_RETURN(const double squares, SquaresOfGradient());
       if (!std::isfinite(squares)) {
         return Alike(
             absl::AbortedError(absl::StrCat("the gradient's norm is ", std::sqrt(squares),
@@ -237,8 +250,13 @@ class Trainer {
       }
       step.gradient_scale = ClipScale(std::sqrt(squares), options_.max_grad_norm);
     }
-    optimizer_.Step(step, parameters, gradient);
-    return sharded_ ? reducer_.GatherOwned(parameters) : absl::OkStatus();
+    if (replica_ != nullptr) {
+      replica_->Step(step, reducer_.gradient());
+    } else {
+      optimizer_.Step(step, network_.values(), ValuesOf(reducer_.gradient()));
+    }
+    if (!sharded_) return absl::OkStatus();
+    return reducer_.GatherOwned(replica_ != nullptr ? replica_->values() : network_.values());
   }
 
   // Share of the whole training that is done at the middle of a step of `global` examples.
@@ -258,6 +276,7 @@ class Trainer {
   GradientReducer reducer_;
   const Ownership shares_, ownership_;
   LocalOptimizer optimizer_;
+  const std::unique_ptr<DeviceReplica> replica_;  // null: the host computes
   const uint64_t draws_;
   Pace pace_;
   Position position_;

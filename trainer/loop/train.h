@@ -20,6 +20,8 @@ struct TrainJob {
   std::span<const uint32_t> examples;      // this site's, the same on all its ranks
   uint32_t round = 0, site = 0;            // name the order of the examples
   uint32_t rounds_before = 0, rounds = 1;  // of the whole training, over which the schedule runs
+  // Where the network computes when the communicator is on_device().
+  at::Device device = at::kCPU;
   // Where the training goes on from, and where it saves; null: it starts from the beginning, and
   // saves nothing.
   Checkpointer* checkpointer = nullptr;

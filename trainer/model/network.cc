@@ -79,6 +79,33 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Create(const recipes::Recipe& 
   });
 }
 
+void Network::ComputeOn(const at::Tensor& flat) {
+  torch::NoGradGuard no_grad;
+  device_ = flat.device();
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    parameters_[i].mutable_grad().reset();
+    parameters_[i].set_data(flat.narrow(0, static_cast<int64_t>(tensors_[i].offset),
+                                        static_cast<int64_t>(tensors_[i].elements))
+                                .view(tensors_[i].shape));
+  }
+  for (const NamedTensor& parameter : frozen_) {
+    at::Tensor tensor = parameter.tensor;
+    tensor.set_data(tensor.to(device_));
+  }
+}
+
+void Network::ComputeOnHost() { ComputeOn(flat_); }
+
+Batch Network::Here(const Batch& batch) const {
+  if (device_.is_cpu()) return batch;
+  Batch here = batch;
+  for (at::Tensor* tensor : {&here.inputs, &here.offsets, &here.mask, &here.labels,
+                             &here.pair_inputs, &here.pair_mask}) {
+    if (tensor->defined()) *tensor = tensor->to(device_);
+  }
+  return here;
+}
+
 std::span<float> Network::values() {
   return {flat_.data_ptr<float>(), static_cast<size_t>(flat_.numel())};
 }

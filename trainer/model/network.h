@@ -28,8 +28,9 @@ class Network {
   static absl::StatusOr<std::unique_ptr<Network>> Create(const recipes::Recipe& recipe,
                                                          const DataTraits& traits);
 
-  at::Tensor Forward(const Batch& batch) { return body_->Forward(batch); }
-  Outcome Run(const Batch& batch) { return body_->Run(batch); }
+  // Batches are brought to where the network computes.
+  at::Tensor Forward(const Batch& batch) { return body_->Forward(Here(batch)); }
+  Outcome Run(const Batch& batch) { return body_->Run(Here(batch)); }
   void SetTraining(bool training) { body_->SetTraining(training); }
   const Body& body() const { return *body_; }
 
@@ -43,9 +44,15 @@ class Network {
   // What model.weights lacked or held besides, in words; empty when all of it is in use.
   const std::string& loaded_text() const { return loaded_text_; }
 
+  // From now on parameters() are views of `flat`, float32 [count] on any device, and the network
+  // computes there; flat() and values() stay what they are. Gradients are dropped.
+  void ComputeOn(const at::Tensor& flat);
+  void ComputeOnHost();  // with values() again
+
  private:
   Network(std::unique_ptr<Body> body, std::vector<NamedTensor> trainable,
           std::vector<NamedTensor> frozen);
+  Batch Here(const Batch& batch) const;
 
   const std::unique_ptr<Body> body_;
   std::vector<TensorInfo> tensors_;
@@ -53,6 +60,7 @@ class Network {
   std::vector<at::Tensor> parameters_;
   const std::vector<NamedTensor> frozen_;
   std::string loaded_text_;
+  at::Device device_ = at::kCPU;
 };
 
 }  // namespace atl::trainer

@@ -10,6 +10,7 @@
 #include "comms/base/status.h"
 #include "recipes/schema/load.h"
 #include "trainer/checkpoint/checkpointer.h"
+#include "trainer/gpu/compute.h"
 #include "trainer/loop/evaluate.h"
 #include "trainer/loop/train.h"
 #include "trainer/modes/modes.h"
@@ -103,6 +104,7 @@ absl::Status Train(const StandaloneOptions& options, Communicator& world) {
   auto loaded = Load(options, world.local_size());
   ATOLL_RETURN_IF_ERROR(Agree(world, loaded.status()));
   Workload& w = *loaded;
+  ATOLL_ASSIGN_OR_RETURN(const Compute compute, SetUpCompute(w.recipe.site.backend, world));
   auto opened = OpenResults(options, w.recipe, world);
   if (absl::IsAlreadyExists(opened.status()) && !options.resume.empty()) {
     if (world.rank() == 0) Say(options, std::string(opened.status().message()));
@@ -130,6 +132,7 @@ absl::Status Train(const StandaloneOptions& options, Communicator& world) {
     std::fprintf(stderr, "atoll-trainer: %s: %s\n", w.recipe.model.weights.c_str(),
                  w.network->loaded_text().c_str());
   }
+  if (results) Say(options, absl::StrCat("backend: ", compute.line));
   EpochResult last;
   auto epoch_start = Clock::now();
   LoopHooks hooks;
@@ -152,8 +155,9 @@ absl::Status Train(const StandaloneOptions& options, Communicator& world) {
                .precision = w.recipe.site.precision,
                .data = w.train.get(),
                .examples = examples,
+               .device = compute.device,
                .checkpointer = &checkpointer};
-  absl::Status trained = TrainLocally(*w.network, job, world, hooks).status();
+  absl::Status trained = TrainLocally(*w.network, job, *compute.communicator, hooks).status();
   if (!trained.ok()) return AfterFailure(trained, checkpointer, results);
   ATOLL_RETURN_IF_ERROR(checkpointer.Finish());
   ATOLL_RETURN_IF_ERROR(Agree(world, results ? results->Finish(*w.network, w.traits, last,

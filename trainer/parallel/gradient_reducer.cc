@@ -36,6 +36,8 @@ struct GradientReducer::State {
 
   State(Communicator& c, bool scatter) : communicator(c), scatter(scatter) {}
 
+  at::Tensor flag() const { return buffer.narrow(0, buffer.numel() - 1, 1); }
+
   void Keep(absl::StatusOr<std::unique_ptr<Work>> work) {
     if (!work.ok()) {
       status.Update(work.status());
@@ -116,14 +118,14 @@ GradientReducer::GradientReducer(const std::vector<at::Tensor>& parameters,
     : state_(std::make_shared<State>(communicator, options.scatter)) {
   State& s = *state_;
   const uint64_t count = tensors.back().offset + tensors.back().elements;
+  const auto floats = torch::TensorOptions().dtype(torch::kFloat32).device(options.device);
   auto memory = communicator.Borrow(count + 1);
   s.no_memory = memory.status();
   if (memory.ok()) {
     s.memory = *memory;
-    s.buffer =
-        torch::from_blob(s.memory.data(), {static_cast<int64_t>(count) + 1}, torch::kFloat32);
+    s.buffer = torch::from_blob(s.memory.data(), {static_cast<int64_t>(count) + 1}, floats);
   } else {
-    s.buffer = torch::zeros({static_cast<int64_t>(count) + 1}, torch::kFloat32);
+    s.buffer = torch::zeros({static_cast<int64_t>(count) + 1}, floats);
   }
   s.gradient = s.buffer.narrow(0, 0, static_cast<int64_t>(count));
   const uint64_t bucket_elements = std::max<uint64_t>(1, options.bucket_bytes / sizeof(float));
@@ -170,7 +172,7 @@ void GradientReducer::BeginStep() {
 }
 
 void GradientReducer::LastPass(bool raise_flag) {
-  state_->buffer.data_ptr<float>()[state_->buffer.numel() - 1] = raise_flag ? 1.0f : 0.0f;
+  state_->flag().fill_(raise_flag ? 1.0f : 0.0f);
   state_->last_pass = true;
 }
 
@@ -191,10 +193,7 @@ absl::Status GradientReducer::FinishStep() {
   return Annotate(s.status, "summing gradients over ranks");
 }
 
-bool GradientReducer::flag_raised() const {
-  float flag = state_->buffer.data_ptr<float>()[state_->buffer.numel() - 1];
-  return !(flag == 0.0f);
-}
+bool GradientReducer::flag_raised() const { return !(state_->flag().item<float>() == 0.0f); }
 
 const at::Tensor& GradientReducer::gradient() const { return state_->gradient; }
 

@@ -18,6 +18,7 @@ struct ReducerOptions {
   // Each rank gets the sum only where it owns it (reduce-scatter): half the traffic, for an
   // optimiser whose state is split over the ranks.
   bool scatter = false;
+  at::Device device = at::kCPU;  // where the parameters will be, and the communicator's memory is
 };
 
 // Owns the flat gradient, in memory where the communicator sums fastest, and has each parameter's

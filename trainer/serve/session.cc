@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "comms/base/status.h"
@@ -136,6 +137,11 @@ absl::Status Session::OnSetup(const sitelink::Setup& setup) {
   auto network = Network::Create(recipe_, *traits);
   ATOLL_RETURN_IF_ERROR(Agree(communicator_, network.status()));
   network_ = *std::move(network);
+  ATOLL_ASSIGN_OR_RETURN(compute_, SetUpCompute(recipe_.site.backend, communicator_));
+  if (communicator_.rank() == 0) {
+    std::printf("backend: %s\n", compute_->line.c_str());
+    std::fflush(stdout);
+  }
   const uint64_t parameters = network_->values().size();
   if (parameters != setup.parameters) {
     return Alike(absl::InvalidArgumentError(absl::StrCat("the recipe's model has ", parameters,
@@ -206,9 +212,10 @@ absl::Status Session::OnTrain(const sitelink::Train& train) {
                .round = train.round,
                .site = setup_->site_index,
                .rounds_before = std::max(1u, train.round) - 1,  // they count from 1
-               .rounds = static_cast<uint32_t>(recipe_.federation.rounds)};
-  ATOLL_ASSIGN_OR_RETURN(Metrics metrics,
-                         TrainLocally(*network_, job, communicator_, Hooks(train.round, "train")));
+               .rounds = static_cast<uint32_t>(recipe_.federation.rounds),
+               .device = compute_->device};
+  ATOLL_ASSIGN_OR_RETURN(Metrics metrics, TrainLocally(*network_, job, *compute_->communicator,
+                                                       Hooks(train.round, "train")));
   update_ = Update{train.round, metrics};
   if (inbox_) inbox_->SetBusy(false);
   return Tell(sitelink::Trained{train.round});

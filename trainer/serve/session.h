@@ -11,6 +11,7 @@
 #include "comms/sitelink/messages.h"
 #include "recipes/schema/recipe.h"
 #include "trainer/data/dataset.h"
+#include "trainer/gpu/compute.h"
 #include "trainer/loop/metrics.h"
 #include "trainer/model/network.h"
 #include "trainer/serve/inbox.h"
@@ -59,6 +60,7 @@ class Session {
 
   std::optional<sitelink::Setup> setup_;
   recipes::Recipe recipe_;
+  std::optional<Compute> compute_;  // of this recipe
   std::unique_ptr<Network> network_;
   std::vector<float> global_;  // the model as the agent sent it
   std::vector<bool> chunk_here_;
