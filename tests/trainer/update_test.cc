@@ -188,6 +188,26 @@ TEST(UpdateTest, MetricsSaturateInsteadOfWrapping) {
   EXPECT_NE(MakeMetricsSegment(values, segment, {.keys = keys}), packed);
 }
 
+TEST(UpdateTest, ALossThatExplodesIsNamed) {
+  const kernels::Segment segment{sitelink::kMetricCount, sitelink::kMetricValueBits, 50, 1.0};
+  const auto loss = [&](double sum) {
+    Metrics metrics;
+    metrics.examples = 300;
+    metrics.loss_sum = sum;
+    return LossMetric(metrics, segment);
+  };
+  EXPECT_EQ(loss(0).value(), 0);
+  EXPECT_EQ(loss(2.5).value(), 2560);
+  EXPECT_EQ(loss(0x1p37 - 1).value(), (int64_t{1} << 47) - 1024);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const double bad : {0x1p37, 1e300, kInfinity, -kInfinity, -1.0, std::nan("")}) {
+    const absl::Status status = loss(bad).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << bad;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("the loss over 300 examples"), HasSubstr("train.optimizer.lr")));
+  }
+}
+
 TEST(UpdateTest, AReleaseMustFitModelAndRecipe) {
   recipes::Recipe recipe;
   sitelink::Release good;

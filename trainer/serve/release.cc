@@ -86,6 +86,9 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
     finite = absl::AbortedError(
         absl::StrCat("the update of round ", release.round, " holds values that are not finite"));
   }
+  const absl::StatusOr<int64_t> loss =
+      LossMetric(update_->metrics, release.segments[sitelink::kMetricsSegment]);
+  finite.Update(loss.status());
   ATOLL_RETURN_IF_ERROR(Agree(communicator_, finite));
   const uint64_t weight = release.weigh_by_examples
                               ? std::min<uint64_t>(examples_.size(), release.weight_max)
@@ -126,7 +129,7 @@ absl::Status Session::OnRelease(const sitelink::Release& release) {
   std::array<int64_t, sitelink::kMetricCount> metrics{};
   metrics[sitelink::kWeight] = static_cast<int64_t>(weight);
   metrics[sitelink::kExamples] = static_cast<int64_t>(update_->metrics.examples);
-  metrics[sitelink::kLossSum] = std::llround(update_->metrics.loss_sum * sitelink::kLossUnit);
+  metrics[sitelink::kLossSum] = *loss;
   metrics[sitelink::kCorrect] = static_cast<int64_t>(update_->metrics.correct);
   metrics[sitelink::kSaturated] = static_cast<int64_t>(saturated[0]);
   metrics[sitelink::kClipped] = clip_factor < 1 ? 1 : 0;

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <thread>
@@ -132,6 +133,16 @@ absl::Status CheckSegments(const std::vector<kernels::Segment>& segments, uint64
                                                    " coordinates; the model has ", parameters));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> LossMetric(const Metrics& metrics, const kernels::Segment& segment) {
+  const double units = metrics.loss_sum * sitelink::kLossUnit;
+  const auto bound = static_cast<double>(segment.bound());
+  if (units >= 0 && units <= bound) return std::llround(units);  // also: is a number
+  return absl::AbortedError(
+      absl::StrCat("the loss over ", metrics.examples, " examples comes to ", metrics.loss_sum,
+                   ", must be in [0, ", bound / sitelink::kLossUnit,
+                   "]: training diverges; a lower train.optimizer.lr may help"));
 }
 
 SegmentKeys::SegmentKeys(const std::vector<sitelink::StreamKey>& keys, uint32_t segment) {

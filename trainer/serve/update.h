@@ -24,6 +24,10 @@ absl::Status CheckRelease(const sitelink::Release& release, const recipes::Recip
 // The part of it that is about segments.
 absl::Status CheckSegments(const std::vector<kernels::Segment>& segments, uint64_t parameters);
 
+// The loss as the metrics segment carries it. ABORTED, saying what to change, when it is negative,
+// not finite or more than the segment holds: training diverges.
+absl::StatusOr<int64_t> LossMetric(const Metrics& metrics, const kernels::Segment& segment);
+
 // One rank's keys for one segment, wiped on destruction.
 class SegmentKeys {
  public:
