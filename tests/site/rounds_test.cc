@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "comms/base/crypto/sha256.h"
+#include "comms/sitelink/messages.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/site/workbench.h"
@@ -311,6 +312,35 @@ TEST(RoundsTest, ASiteThatRestartsBeforeTheResultTakesIt) {
   bench.coordinator->SayStep(1, 1, v1::RESULT, secagg::Encode(result));
   EXPECT_EQ(bench.HearChecked(), 0u);
   EXPECT_EQ(bench.coordinator->checks().size(), 1u);
+}
+
+// What the site worked out of the last sum is in its database: after a restart it holds the
+// coordinator to it, as before.
+TEST(RoundsTest, TheScaleFromTheLastAggregateOutlivesTheAgent) {
+  for (const bool honest : {true, false}) {
+    Workbench bench({.scale = "last_aggregate"});
+    bench.StartAgent();
+    EXPECT_TRUE(bench.Offer().accepted());
+    bench.PrepareSlot(1);
+    secagg::Manifest manifest = bench.MakeManifest(1, 1);
+    const double first = manifest.segments[sitelink::kUpdateSegment].scale;
+    bench.RunRound(1, 1);
+    EXPECT_TRUE(bench.StopAgent().ok());
+    bench.StartAgent();
+    EXPECT_TRUE(bench.Offer().accepted());
+    bench.PrepareSlot(2);
+    manifest = bench.MakeManifest(2, 2);
+    EXPECT_NE(manifest.segments[sitelink::kUpdateSegment].scale, first);
+    if (honest) {
+      bench.RunRound(2, 2);
+      continue;
+    }
+    manifest.segments[sitelink::kUpdateSegment].scale = first;
+    bench.SayManifest(manifest);
+    const auto answer = bench.coordinator->Hear();
+    ASSERT_TRUE(answer && answer->has_failure());
+    EXPECT_THAT(answer->failure().reason(), HasSubstr("the recipe's rule last_aggregate gives"));
+  }
 }
 
 TEST(RoundsTest, ASiteThatChecksNothingSaysSo) {

@@ -65,7 +65,8 @@ Workbench::Workbench(BenchOptions options_in)
       "  model: {kind: mlp, classes: 10}\n  data: {dataset: fashion-mnist}\n"
       "  site: {count: 3, ranks: 2}\n  federation:\n    rounds: 3\n    weight_max: 1000\n" +
       bench.recipe_extra +
-      "  privacy:\n    secure_aggregation: {enabled: " + (bench.masked ? "true" : "false") + "}\n";
+      "  privacy:\n    secure_aggregation: {enabled: " + (bench.masked ? "true" : "false") +
+      ", scale: " + bench.scale + "}\n";
 
   coordinator = std::make_unique<FakeCoordinator>(roster_->digest());
   options.coordinator = coordinator->address();
@@ -207,7 +208,8 @@ secagg::Manifest Workbench::MakeManifest(uint32_t round, uint64_t slot) {
   update.length = bench.parameters;
   update.value_bits = 16;
   update.sum_bits = kernels::SumBits(update.value_bits, bench.sites);
-  update.scale = strategy::ScaleOf(update, 20);  // the clip
+  update.scale = strategy::ScaleOf(
+      update, strategy::RangeOf(strategy::ScaleRuleOf(bench.scale), /*clip=*/20, next_range_));
   secagg::Manifest manifest;
   manifest.run = run;
   manifest.slot = SlotId(slot);
@@ -358,6 +360,11 @@ secagg::Result Workbench::MakeResult(const secagg::Manifest& manifest, bool hone
   strategy::FedAvgOptions options;
   options.segment = manifest.segments[sitelink::kUpdateSegment];
   options.total_weight = 10.0 / 1000.0;
+  strategy::SumOfSquares squares;
+  for (uint32_t i = 1; i < layout.chunk_count(); ++i) {
+    Must(squares.Add(sum_chunks_[i], layout.chunk(i).elements, options.segment));
+  }
+  next_range_ = strategy::NextRange(squares, options.segment, result.sites);
   std::vector<Bytes> next;
   for (uint32_t i = 1; i < layout.chunk_count(); ++i) {
     std::vector<float> values(layout.chunk(i).elements), out(values.size());

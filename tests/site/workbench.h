@@ -25,6 +25,7 @@ struct BenchOptions {
   uint64_t parameters = kernels::kChunkElements + 100;
   uint32_t sites = 3;
   std::string recipe_extra = {};  // lines of the section `federation`
+  std::string scale = "clip";     // secure_aggregation.scale
 };
 
 class Workbench {
@@ -114,6 +115,7 @@ class Workbench {
   std::map<uint32_t, Peer> peers_;
   std::map<uint64_t, secagg::CoordinatorSlot> slots_;
   std::vector<Bytes> model_chunks_, sum_chunks_;
+  double next_range_ = 0;  // strategy::NextRange of the last sum
   std::unique_ptr<Agent> agent_;
   absl::Status run_status_;
   std::thread thread_;
