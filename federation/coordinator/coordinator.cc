@@ -51,6 +51,7 @@ constexpr JobId kInputs{0};
 
 Coordinator::Coordinator(CoordinatorParts parts)
     : parts_(std::move(parts)),
+      early_sums_(*parts_.vectors, parts_.early_sum_vectors),
       core_(Environment{.roster = &parts_.roster,
                         .suite = parts_.suite,
                         .reconnect_grace_s = parts_.reconnect_grace_s,
@@ -149,6 +150,7 @@ void Coordinator::Forget(const ForgetSlot& slot) {
   if (slot.round.value() == 0) return;  // nothing came for it
   uploads_.Close(slot.job, slot.round, slot.slot);
   checks_.Close(slot.job, slot.round, slot.slot);
+  early_sums_.Forget(slot.job, slot.round, slot.slot);
   absl::Status status = parts_.vectors->RemoveSlot(slot.job, slot.round, slot.slot);
   if (!status.ok()) spdlog::warn("staged vectors stay: {}", ToString(status));
   if (slot.slot.value() == 0) return;  // without secure aggregation
@@ -292,6 +294,8 @@ void Coordinator::CarryOut(Effects effects) {
       Forget(*forget);
     } else if (const auto* checks = std::get_if<AllowChecks>(&effect)) {
       checks_.Open(*checks);
+    } else if (const auto* early = std::get_if<SumEarly>(&effect)) {
+      early_sums_.Add(*early);
     } else if (auto* sum = std::get_if<StartSum>(&effect)) {
       std::lock_guard lock(sums_mutex_);
       sums_.push_back(std::move(*sum));
@@ -370,7 +374,8 @@ void Coordinator::RunSums() {
       task = std::move(sums_.front());
       sums_.pop_front();
     }
-    auto outcome = SumRound(task, parts_.blobs, *parts_.vectors, parts_.sum_threads, stopping_);
+    auto outcome = SumRound(task, early_sums_.Take(task), parts_.blobs, *parts_.vectors,
+                            parts_.sum_threads, stopping_);
     if (stopping_) return;
     if (outcome.ok()) {
       (void)Post(SumDone{task.job, task.round, task.slot, *std::move(outcome)});

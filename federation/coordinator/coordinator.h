@@ -19,6 +19,7 @@
 #include "federation/coordinator/checks.h"
 #include "federation/coordinator/connections.h"
 #include "federation/coordinator/core.h"
+#include "federation/coordinator/early_sums.h"
 #include "federation/coordinator/uploads.h"
 #include "federation/coordinator/watchers.h"
 #include "federation/secagg/roster.h"
@@ -39,11 +40,13 @@ struct CoordinatorParts {
   std::unique_ptr<store::VectorStore> vectors;
   // In place of the recipes' own values.
   std::optional<int> reconnect_grace_s, cohort_wait_s;
-  uint32_t sum_threads = 0;  // that add up a round's vectors; 0: one a core
+  uint32_t sum_threads = 0;                        // that add up a round's vectors; 0: one a core
+  uint32_t early_sum_vectors = kEarlyPassVectors;  // added at once while others are still to come
 };
 
-// Each event is written to the log, then applied, then acted on. Two threads of its own: the event
-// loop and the one that sums. Everything public is thread-safe.
+// Each event is written to the log, then applied, then acted on. Three threads of its own: the
+// event loop, the one that sums and the one that begins to while vectors come. Everything public is
+// thread-safe.
 class Coordinator {
  public:
   // Folds the log: queued jobs stay queued, running ones go on with the round that ran. DATA_LOSS
@@ -117,6 +120,7 @@ class Coordinator {
   Connections connections_;
   Uploads uploads_;
   Checks checks_;
+  EarlySums early_sums_;
   Watchers watchers_;
   std::mutex attach_mutex_;  // a stream's opening and end are posted in the order they happen
 

@@ -174,6 +174,12 @@ struct AllowChecks {
   std::vector<std::pair<uint32_t, Digest>> sums;  // of each group, in a split run
   std::vector<uint32_t> chunk_bytes;
 };
+// The vector is whole, so it will be in the sum if its group is: it may be added up already.
+struct SumEarly {
+  store::VectorId id;
+  uint32_t group = 0;  // number; 0 where the run is not split
+  std::vector<kernels::Segment> segments;
+};
 // Everything of the slot goes: staged vectors, revealed secrets.
 struct ForgetSlot {
   JobId job;
@@ -218,7 +224,7 @@ struct SaveJob {
 };
 
 using Effect = std::variant<Send, AllowUpload, CloseUploads, KeepSecrets, AllowChecks, ForgetSlot,
-                            StartSum, RemoveBlob, Publish, SaveJob>;
+                            SumEarly, StartSum, RemoveBlob, Publish, SaveJob>;
 
 // The effects of one step, in order.
 class Effects {

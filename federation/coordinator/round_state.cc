@@ -174,10 +174,18 @@ void RoundState::Allow(SiteId site, Effects& out) const {
   out.Add(std::move(allow));
 }
 
+// U3 is all sites whose vectors are whole, also those that leave after that: what is added now is
+// in the sum, unless the whole group is out.
+void RoundState::AddEarly(SiteId site, Effects& out) const {
+  const uint32_t group = slot_ ? NumberOf(GroupOf(site)) : 0;
+  out.Add(SumEarly{{plan_.job, plan_.round, plan_.slot, site}, group, plan_.manifest.segments});
+}
+
 void RoundState::Uploaded(SiteId site, int64_t now_ms, Effects& out) {
   if (phase_ != Phase::kUploading || !secagg::Contains(Members(), site)) return;
   if (!(slot_ ? slot_->AddUploaded(site) : plain_->AddUploaded(site)).ok()) return;
   answered_.insert(site);
+  AddEarly(site, out);
   Charge("upload", now_ms);
   CloseIfDone(now_ms, out);
 }
@@ -416,8 +424,15 @@ void RoundState::Abort(std::string reason, Effects& out) {
 void RoundState::Resume(Effects& out) const {
   if (phase_ == Phase::kUploading) {
     for (SiteId site : Members()) {
-      if (!answered_.contains(site)) Allow(site, out);
+      if (answered_.contains(site)) {
+        AddEarly(site, out);
+      } else {
+        Allow(site, out);
+      }
     }
+  }
+  if (phase_ == Phase::kSigning || phase_ == Phase::kUnmasking) {
+    for (SiteId site : survivors_) AddEarly(site, out);
   }
   if (phase_ == Phase::kSumming) out.Add(Task());
 }

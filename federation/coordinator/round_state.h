@@ -100,6 +100,7 @@ class RoundState {
   void Enter(Phase phase, int64_t now_ms, Effects& out);
   void Charge(const char* phase, int64_t now_ms);
   void Allow(SiteId site, Effects& out) const;
+  void AddEarly(SiteId site, Effects& out) const;
   // Whether enough are left for what the phase asks, and to reveal after it; else says why not.
   std::optional<std::string> Shortage();
   bool HasEnough() const;

@@ -22,29 +22,29 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "models are float32, little-endian, as they lie in memory");
 
-using Vectors = std::vector<std::shared_ptr<store::StagedVector>>;
+constexpr const char* kMetricNames[sitelink::kMetricCount] = {
+    "weights",         "examples",         "losses (in 1/1024)",
+    "correct answers", "saturated values", "clipped updates"};
 
-absl::StatusOr<Vectors> OpenVectors(const StartSum& task, const SumGroup& group,
-                                    const kernels::VectorLayout& layout,
-                                    store::VectorStore& vectors) {
-  std::vector<uint32_t> sizes;
-  for (uint32_t i = 0; i < layout.chunk_count(); ++i)
-    sizes.push_back(static_cast<uint32_t>(layout.chunk(i).bytes));
-  Vectors opened;
-  for (SiteId site : group.survivors) {
-    ATOLL_ASSIGN_OR_RETURN(auto vector,
-                           vectors.OpenVector({task.job, task.round, task.slot, site}, sizes));
-    opened.push_back(std::move(vector));
-  }
-  return opened;
-}
+// What a group's sum is made of.
+struct Parts {
+  std::vector<SiteVector> vectors;
+  std::shared_ptr<const PartialSum> early;  // or null
+};
 
 absl::StatusOr<SumOutcome> DecodeMetrics(ByteView packed, const kernels::Segment& segment) {
   ATOLL_ASSIGN_OR_RETURN(auto values, strategy::DecodeIntegers(packed, segment));
-  if (values.size() < sitelink::kMetricCount ||
-      std::any_of(values.begin(), values.end(), [](int64_t value) { return value < 0; })) {
+  if (values.size() < sitelink::kMetricCount) {
     return absl::InvalidArgumentError(
-        "the sites' metrics do not add up to counts: a site has sent nonsense");
+        absl::StrCat("the sum has ", values.size(), " metrics, not ", +sitelink::kMetricCount));
+  }
+  for (uint32_t i = 0; i < sitelink::kMetricCount; ++i) {
+    if (values[i] >= 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the sites' ", kMetricNames[i], " add up to ", values[i],
+        ", must be >= 0: a site has sent nonsense",
+        i == sitelink::kLossSum ? ", or its loss explodes; a lower train.optimizer.lr may help"
+                                : ""));
   }
   SumOutcome outcome;
   outcome.weight = static_cast<uint64_t>(values[sitelink::kWeight]);
@@ -60,7 +60,7 @@ absl::StatusOr<SumOutcome> DecodeMetrics(ByteView packed, const kernels::Segment
 struct Inputs {
   const StartSum& task;
   const kernels::VectorLayout& layout;
-  const std::vector<Vectors>& vectors;  // by group of the task
+  const std::vector<Parts>& parts;  // by group of the task
   const store::BlobReader& model;
   strategy::FedAvgOptions step;
 };
@@ -92,7 +92,7 @@ class ChunkMaker {
 
   absl::StatusOr<Chunk> Make(uint32_t index) {
     Chunk made;
-    if (inputs_->vectors.size() == 1) {
+    if (inputs_->parts.size() == 1) {
       ATOLL_ASSIGN_OR_RETURN(made.sum, Sum(index, 0));
     } else {
       ATOLL_RETURN_IF_ERROR(SumGroups(index, made));
@@ -114,7 +114,7 @@ class ChunkMaker {
 
   // Each group's, and their total: lanes are wide enough for all sites.
   absl::Status SumGroups(uint32_t index, Chunk& made) {
-    for (size_t group = 0; group < inputs_->vectors.size(); ++group) {
+    for (size_t group = 0; group < inputs_->parts.size(); ++group) {
       ATOLL_ASSIGN_OR_RETURN(made.group_sums.emplace_back(), Sum(index, group));
       made.group_digests.push_back(Sha256::Of(made.group_sums.back()));
     }
@@ -126,18 +126,17 @@ class ChunkMaker {
 
   absl::StatusOr<Bytes> Sum(uint32_t index, size_t group) {
     ATOLL_RETURN_IF_ERROR(summer_.Begin(inputs_->layout, index));
-    const kernels::Chunk& chunk = summer_.chunk();
-    const uint32_t sum_bits = inputs_->layout.segments()[chunk.segment].sum_bits;
-    for (const auto& vector : inputs_->vectors[group]) {
-      // In parts that stay in the cache between the read and the addition.
-      for (uint64_t first = 0; first < chunk.elements; first += kPartElements) {
-        const uint64_t elements = std::min(kPartElements, chunk.elements - first);
-        part_.resize((elements * sum_bits + 7) / 8);
-        ATOLL_RETURN_IF_ERROR(
-            vector->ReadPart(index, static_cast<uint32_t>(first / 8 * sum_bits), part_));
-        ATOLL_RETURN_IF_ERROR(summer_.AddPart(first, part_));
-      }
+    const Parts& parts = inputs_->parts[group];
+    const bool has_early = parts.early != nullptr && parts.early->Has(index);
+    std::vector<const store::StagedVector*> vectors;
+    for (const SiteVector& item : parts.vectors) {
+      if (!has_early || !parts.early->Holds(index, item.site)) vectors.push_back(item.vector.get());
     }
+    const auto view = [&](size_t i) {
+      return i < vectors.size() ? vectors[i]->ViewChunk(index) : parts.early->ViewChunk(index);
+    };
+    ATOLL_RETURN_IF_ERROR(
+        AddChunks(view, vectors.size() + (has_early ? 1 : 0), inputs_->layout, summer_));
     return summer_.Finish(inputs_->task.groups[group].streams, inputs_->task.cipher);
   }
 
@@ -147,11 +146,8 @@ class ChunkMaker {
     return strategy::ApplyFedAvg(made.next, made.sum, inputs_->step, made.next);
   }
 
-  static constexpr uint64_t kPartElements = uint64_t{1} << 15;  // a multiple of 8
-
   const Inputs* inputs_;
   secagg::ChunkSummer summer_;
-  Bytes part_;
 };
 
 // Hands out the numbers of chunks and gives back what was made of them in order. A thread that is
@@ -237,7 +233,7 @@ absl::Status WriteUpdate(const Inputs& inputs, uint32_t threads, const std::atom
                          Outputs& out, strategy::SumOfSquares& squares) {
   const uint32_t count = inputs.layout.chunk_count();
   // A chunk of each group is held for every chunk under way.
-  const auto groups = static_cast<uint32_t>(inputs.vectors.size());
+  const auto groups = static_cast<uint32_t>(inputs.parts.size());
   ChunkQueue queue(1, count, std::max(2 * threads / groups, 1u));
   std::vector<std::jthread> makers;
   const absl::Cleanup end = [&] { queue.End(); };  // before the threads are joined
@@ -273,24 +269,27 @@ uint32_t SumThreads(uint32_t wanted) {
   return std::clamp(threads, 1u, kSumThreadsMax);
 }
 
-absl::StatusOr<SumOutcome> SumRound(const StartSum& task, const store::BlobStore& blobs,
-                                    store::VectorStore& vectors, uint32_t threads,
-                                    const std::atomic<bool>& stopped) {
+absl::StatusOr<SumOutcome> SumRound(const StartSum& task, const PartialSums& early,
+                                    const store::BlobStore& blobs, store::VectorStore& vectors,
+                                    uint32_t threads, const std::atomic<bool>& stopped) {
   const kernels::VectorLayout layout(task.segments);
   if (task.segments.size() != 2 ||
       layout.chunk(0).elements != task.segments[sitelink::kMetricsSegment].length) {
     return absl::InvalidArgumentError("a round's vector has metrics, in one chunk, and the update");
   }
   if (task.groups.empty()) return absl::InvalidArgumentError("a sum of no vectors");
-  std::vector<Vectors> staged;
-  for (const SumGroup& group : task.groups) {
-    ATOLL_ASSIGN_OR_RETURN(staged.emplace_back(), OpenVectors(task, group, layout, vectors));
+  std::vector<Parts> parts(task.groups.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    ATOLL_ASSIGN_OR_RETURN(parts[i].vectors,
+                           OpenVectors({task.job, task.round, task.slot, SiteId(0)},
+                                       task.groups[i].survivors, layout, vectors));
+    if (i < early.size()) parts[i].early = early[i];
   }
   ATOLL_ASSIGN_OR_RETURN(const store::BlobReader model, blobs.OpenBlob(task.model));
   ATOLL_RETURN_IF_ERROR(CheckModel(model, layout));
   ATOLL_ASSIGN_OR_RETURN(Outputs out, OpenOutputs(task, blobs));
 
-  Inputs inputs{.task = task, .layout = layout, .vectors = staged, .model = model, .step = {}};
+  Inputs inputs{.task = task, .layout = layout, .parts = parts, .model = model, .step = {}};
   ATOLL_ASSIGN_OR_RETURN(ChunkMaker maker, ChunkMaker::Create(inputs));
   ATOLL_ASSIGN_OR_RETURN(const Chunk metrics, maker.Make(0));
   ATOLL_RETURN_IF_ERROR(out.AddSums(metrics));

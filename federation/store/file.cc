@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -64,6 +66,46 @@ absl::Status ReadAt(int fd, uint64_t offset, std::span<uint8_t> out,
     out = out.subspan(static_cast<size_t>(got));
   }
   return absl::OkStatus();
+}
+
+FileView::~FileView() {
+  if (!pages_.empty()) madvise(pages_.data(), pages_.size(), MADV_DONTNEED);
+}
+
+FileMapping::FileMapping(int fd, uint64_t bytes, std::filesystem::path path)
+    : fd_(fd), bytes_(bytes), path_(std::move(path)) {
+  void* start = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
+  if (start != MAP_FAILED) start_ = static_cast<uint8_t*>(start);
+}
+
+FileMapping::~FileMapping() {
+  if (start_ != nullptr) munmap(start_, bytes_);
+}
+
+absl::StatusOr<FileView> FileMapping::View(uint64_t offset, uint64_t size) const {
+  FileView view;
+#ifdef MADV_POPULATE_READ
+  struct stat info;
+  if (fstat(fd_, &info) != 0) return FileError(errno, path_, "cannot look up");
+  if (static_cast<uint64_t>(info.st_size) < offset + size) {
+    return absl::DataLossError(absl::StrCat(path_.string(), ": ends at byte ", info.st_size, ", ",
+                                            offset + size - info.st_size, " too early"));
+  }
+  if (start_ != nullptr && size > 0) {
+    static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    const uint64_t first = offset / page * page;
+    view.pages_ = {start_ + first, offset + size - first};
+    if (madvise(view.pages_.data(), view.pages_.size(), MADV_POPULATE_READ) == 0) {
+      view.bytes_ = {start_ + offset, size};
+      return view;
+    }
+    view.pages_ = {};
+  }
+#endif
+  view.copy_.resize(size);
+  ATOLL_RETURN_IF_ERROR(ReadAt(fd_, offset, view.copy_, path_));
+  view.bytes_ = view.copy_;
+  return view;
 }
 
 absl::Status SyncData(int fd, const std::filesystem::path& path) {

@@ -165,14 +165,9 @@ absl::StatusOr<Bytes> StagedVector::ReadChunk(uint32_t index) const {
   return bytes;
 }
 
-absl::Status StagedVector::ReadPart(uint32_t index, uint32_t offset, std::span<uint8_t> out) const {
+absl::StatusOr<FileView> StagedVector::ViewChunk(uint32_t index) const {
   ATOLL_RETURN_IF_ERROR(DigestOf(index).status());
-  if (offset > sizes_[index] || out.size() > sizes_[index] - offset) {
-    return absl::OutOfRangeError(absl::StrCat(path_.string(), ": chunk ", index, " has ",
-                                              sizes_[index], " bytes: no ", out.size(),
-                                              " bytes from ", offset, " on"));
-  }
-  return ReadAt(fd_.get(), offsets_[index] + offset, out, path_);
+  return mapping_->View(offsets_[index], sizes_[index]);
 }
 
 absl::StatusOr<std::unique_ptr<VectorStore>> VectorStore::Open(const fs::path& folder) {
@@ -209,6 +204,7 @@ absl::StatusOr<std::shared_ptr<StagedVector>> VectorStore::OpenVector(
   const bool is_new = !fs::exists(path);
   vector->fd_ = OwnedFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!vector->fd_.valid()) return FileError(errno, path, "cannot open");
+  vector->mapping_.emplace(vector->fd_.get(), end, path);
   absl::Status loaded = vector->Load(end, *vector->checked_);
   const bool is_known = *vector->checked_;
   for (const fs::path& synced : {folder, folder.parent_path(), folder_}) {
@@ -264,6 +260,13 @@ absl::Status StagedVector::Load(uint64_t file_bytes, bool trusted) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<OwnedFd> VectorStore::NewScratch(uint64_t bytes) {
+  OwnedFd fd(open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd.valid()) return FileError(errno, folder_, "cannot open a file without a name");
+  ATOLL_RETURN_IF_ERROR(Reserve(fd.get(), bytes, folder_));
+  return fd;
 }
 
 void VectorStore::Forget(const std::function<bool(const VectorId&)>& which) {

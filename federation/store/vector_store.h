@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <vector>
@@ -49,12 +50,11 @@ class StagedVector {
   // NOT_FOUND for a chunk that is not stored, DATA_LOSS when its bytes are not those that were
   // written.
   absl::StatusOr<Bytes> ReadChunk(uint32_t index) const;
-  // Bytes [offset, offset + out.size()) of a chunk, not hashed again: this process checked the
-  // chunk when it came, or when it opened the file (DATA_LOSS only when the file is shorter now).
+  // A chunk where it lies, not hashed again: this process checked the chunk when it came, or when
+  // it opened the file (DATA_LOSS only when the file is shorter now). Goes before the vector does.
   // What stays unseen is a disk that gives back other bytes than it was given while the round runs;
-  // ReadChunk sees that too, at the price of SHA-256 over everything. NOT_FOUND as ReadChunk,
-  // OUT_OF_RANGE for bytes past the chunk's end.
-  absl::Status ReadPart(uint32_t index, uint32_t offset, std::span<uint8_t> out) const;
+  // ReadChunk sees that too, at the price of SHA-256 over everything. NOT_FOUND as ReadChunk.
+  absl::StatusOr<FileView> ViewChunk(uint32_t index) const;
   // The digests of a complete vector (FAILED_PRECONDITION otherwise), for audit paths.
   absl::StatusOr<std::vector<Digest>> ChunkDigests() const;
 
@@ -69,6 +69,7 @@ class StagedVector {
   OwnedFd fd_;
   std::vector<uint32_t> sizes_;
   std::vector<uint64_t> offsets_;               // of the chunks in the file
+  std::optional<FileMapping> mapping_;          // of all of it
   std::shared_ptr<std::atomic<bool>> checked_;  // shared with the store's entry of this vector
   mutable std::mutex mutex_;                    // guards what follows
   std::vector<Digest> digests_;                 // all zero: not stored
@@ -88,6 +89,11 @@ class VectorStore {
   // damaged one counts as not stored, so its site sends it again.
   absl::StatusOr<std::shared_ptr<StagedVector>> OpenVector(
       const VectorId& id, const std::vector<uint32_t>& chunk_bytes);
+
+  // A file without a name for what can be made again, its space reserved: it goes with its
+  // descriptor, or with the process. RESOURCE_EXHAUSTED when there is no space, UNAVAILABLE where
+  // the file system has no such files.
+  absl::StatusOr<OwnedFd> NewScratch(uint64_t bytes);
 
   // OK also when there is nothing.
   absl::Status RemoveSlot(JobId job, RoundId round, SlotId slot);

@@ -82,7 +82,12 @@ json ToJson(const CoordinatorFigures& coordinator) {
                     {"wall_s", sum.wall_s},
                     {"sum", Hex(sum.sum)}});
   }
-  return {{"sums", sums}, {"peak_mib", coordinator.peak_mib}, {"step", coordinator.step}};
+  return {{"sums", sums},
+          {"early", coordinator.early},
+          {"after_early_core_s", coordinator.after_early.core_s},
+          {"after_early_wall_s", coordinator.after_early.wall_s},
+          {"peak_mib", coordinator.peak_mib},
+          {"step", coordinator.step}};
 }
 
 absl::Status CheckDisk(const RoundOptions& options, const fs::path& folder) {
@@ -219,6 +224,9 @@ absl::StatusOr<json> Run(const Options& options) {
       {"coordinator_wall_s",
        {coordinator["sums"][0]["wall_s"], coordinator["sums"][1]["wall_s"],
         coordinator["sums"][2]["wall_s"]}},
+      {"coordinator_early_core_s", coordinator["early"]},
+      {"coordinator_core_s_after_early", coordinator["after_early_core_s"].get<double>() - step_s},
+      {"coordinator_wall_s_after_early", coordinator["after_early_wall_s"]},
       {"coordinator_secrets_s", {cases[0].core_s, cases[1].core_s, cases[2].core_s}},
       {"coordinator_step_core_s", step_s},
       {"third_dropped", dropped[2]},
@@ -270,6 +278,11 @@ void PrintTable(const json& r) {
       number("coordinator_core_s_third_dropped"));
   row("1 dropped, median", r["coordinator_core_median_s"][1]);
   row("0 dropped, by the clock, all of it", r["coordinator_wall_s"][0], "s");
+  row("1 dropped, by the clock, all of it", r["coordinator_wall_s"][1], "s");
+  row("  what is left of it where vectors came one by one",
+      number("coordinator_wall_s_after_early"), "s");
+  row("  cores for that", number("coordinator_core_s_after_early"));
+  row("  cores before, while they came", number("coordinator_early_core_s"));
   row("apart: the server's step, hashing, writing", number("coordinator_step_core_s"));
   row("peak memory over idle", number("coordinator_peak_mib"), "MiB");
   if (r["flower_site_ratio"].is_null()) return;

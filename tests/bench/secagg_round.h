@@ -60,6 +60,10 @@ struct SumFigures {
 struct CoordinatorFigures {
   std::vector<SumFigures> sums;  // one a case
   double peak_mib = 0;           // over the idle coordinator, the most of all cases
+  // The second case where vectors come one after the other: what is done before the last of them is
+  // there (core-seconds), and what is left to do then.
+  double early = 0;
+  SumFigures after_early;
   double step = 0;  // core-seconds of it that are neither: the server's step, hashing, writing
 };
 // SumRound for each case.

@@ -32,7 +32,8 @@ TestCoordinator::TestCoordinator(const std::filesystem::path& folder) {
                          .blobs = store::BlobStore::Open(folder / "blobs").value(),
                          .vectors = store::VectorStore::Open(folder / "staged").value(),
                          .reconnect_grace_s = 20,
-                         .cohort_wait_s = 20};
+                         .cohort_wait_s = 20,
+                         .early_sum_vectors = 2};
   coordinator_ = Coordinator::Start(std::move(parts)).value();
   service_ = std::make_unique<Service>(*coordinator_, /*commit_timeout_ms=*/300);
   server_ = Server::Listen("127.0.0.1:0", *service_).value();

@@ -25,6 +25,7 @@ class TestCoordinator {
   const std::string& address() const { return server_->address(); }
   std::unique_ptr<v1::Coordinator::Stub> Stub() const;
   Service& service() { return *service_; }
+  Coordinator& coordinator() { return *coordinator_; }
 
  private:
   std::unique_ptr<Coordinator> coordinator_;

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "comms/sitelink/messages.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/coordinator/simulation.h"
@@ -580,6 +581,44 @@ TEST(Job, ACoordinatorThatRestartsBetweenSumAndChecksSaysTheResultAgain) {
     EXPECT_EQ(simulation.report().round_reports(0).spot_checked(), 4u);
     EXPECT_EQ(simulation.kept_slots(), 0u);
     EXPECT_EQ(simulation.staged(), 0u);
+  }
+}
+
+// The scale of each round is that of the sum before it, whenever the coordinator was killed.
+TEST(Job, TheScaleFromTheLastAggregateOutlivesTheCoordinator) {
+  for (int restart_at = 0; restart_at <= 3; ++restart_at) {  // rounds that are over; 0: never
+    Simulation simulation({.sites = 4, .rounds = 4});
+    simulation.recipe().secure_aggregation.scale = "last_aggregate";
+    std::map<uint32_t, std::set<double>> scales;
+    kernels::Segment update;
+    simulation.director = [&](SiteId, const v1::CoordinatorMessage& message) {
+      if (message.has_secagg() && message.secagg().step() == v1::MANIFEST) {
+        const auto manifest =
+            secagg::Decode<secagg::Manifest>(AsBytes(message.secagg().payload())).value();
+        update = manifest.segments[sitelink::kUpdateSegment];
+        scales[manifest.round.value()].insert(update.scale);
+      }
+      return Fate::kAnswer;
+    };
+    simulation.ConnectAll();
+    simulation.Submit();
+    if (restart_at > 0) {
+      simulation.Run([&] {
+        return simulation.sent().contains("MANIFEST") &&
+               simulation.report().rounds_completed() == static_cast<uint32_t>(restart_at);
+      });
+      simulation.RestartCoordinator();
+      simulation.ConnectAll();
+    }
+    simulation.Run();
+    ASSERT_EQ(simulation.report().status(), v1::COMPLETE) << simulation.report().reason();
+    ASSERT_EQ(scales.size(), 4u);
+    for (uint32_t round = 1; round <= 4; ++round) {
+      const double range = round == 1 ? simulation.recipe().secure_aggregation.clip_norm_l2
+                                      : Simulation::NextRangeOf(RoundId(round - 1));
+      EXPECT_EQ(scales[round], std::set<double>{strategy::ScaleOf(update, range)})
+          << "round " << round << ", killed after " << restart_at;
+    }
   }
 }
 

@@ -187,10 +187,15 @@ void Simulation::Carry(Effects effects) {
       }
     } else if (auto* forget = std::get_if<ForgetSlot>(&effect)) {
       if (forget->round.value() != 0) kept_secrets_.erase(forget->slot);
+      std::erase_if(early_, [&](const auto& item) {
+        return std::get<0>(item.first) == forget->round && std::get<1>(item.first) == forget->slot;
+      });
       std::erase_if(vectors_, [&](const auto& item) {
         return forget->round.value() != 0 && item.first.slot == forget->slot &&
                item.first.round == forget->round;
       });
+    } else if (const auto* early = std::get_if<SumEarly>(&effect)) {
+      early_[{early->id.round, early->id.slot, early->group}].insert(early->id.site);
     } else if (auto* sum = std::get_if<StartSum>(&effect)) {
       Sum(*sum);
     } else if (auto* publish = std::get_if<Publish>(&effect)) {
@@ -213,7 +218,23 @@ std::vector<int64_t> Simulation::Update(SiteId site, uint32_t round, size_t segm
   return values;
 }
 
+// Whatever was added up early must be in the sum. With secure aggregation that is everything, also
+// after a restart, which comes back to R4 at the latest.
+void Simulation::CheckEarly(const StartSum& task) {
+  for (const SumGroup& group : task.groups) {
+    const std::set<SiteId> survivors(group.survivors.begin(), group.survivors.end());
+    const std::set<SiteId>& early = early_[{task.round, task.slot, group.number}];
+    const bool is_within =
+        std::includes(survivors.begin(), survivors.end(), early.begin(), early.end());
+    if (is_within && (!options_.masked || early == survivors)) continue;
+    wrong_sums_.push_back(absl::StrCat("round ", task.round.value(), ", group ", group.number, ": ",
+                                       early.size(), " vectors may be added up early, ",
+                                       survivors.size(), " are in the sum"));
+  }
+}
+
 void Simulation::Sum(const StartSum& task) {
+  CheckEarly(task);
   const kernels::VectorLayout layout(task.segments);
   ++sums_;
   if (task.slot.value() != 0 &&
@@ -261,6 +282,8 @@ void Simulation::Sum(const StartSum& task) {
     if (chunk.segment == sitelink::kMetricsSegment)
       outcome.examples = static_cast<uint64_t>(expected[1]);
   }
+  if (task.scale_rule == strategy::ScaleRule::kLastAggregate)
+    outcome.next_range = NextRangeOf(task.round);
   outcome.sum = digest.Finish();
   for (Sha256& group : group_digests) outcome.group_sums.push_back(group.Finish());
   outcome.next_model = Sha256::Of(outcome.sum);
@@ -526,6 +549,7 @@ std::unique_ptr<Core> Simulation::Folded() const {
 }
 
 void Simulation::RestartCoordinator() {
+  early_.clear();
   core_ = Folded();
   inbox_.clear();
   summed_slots_.clear();  // what was not finished is summed again

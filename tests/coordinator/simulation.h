@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "comms/base/clock.h"
@@ -70,6 +71,9 @@ class Simulation {
   // What went to sites, by kind.
   const std::map<std::string, int>& sent() const { return sent_; }
 
+  // What a round's sum gives as strategy::NextRange, where the recipe asks for it.
+  static double NextRangeOf(RoundId round) { return 0.25 * round.value(); }
+
   Director director;                       // null: all answer
   std::map<SiteId, std::string> refusals;  // who refuses the job, and why
 
@@ -83,6 +87,7 @@ class Simulation {
   void Step(const Event& event);
   void Carry(Effects effects);
   void Sum(const StartSum& task);
+  void CheckEarly(const StartSum& task);
   bool DeliverOne();  // false: nothing is on its way
   void Receive(Site& site, const v1::CoordinatorMessage& message);
   void Answer(Site& site, const v1::SecAgg& step);
@@ -107,6 +112,8 @@ class Simulation {
   std::map<store::VectorId, Bytes> vectors_;
   std::map<SlotId, std::vector<secagg::RevealedSecret>> kept_secrets_;
   std::set<store::VectorId> allowed_;
+  // Whose vectors may have been added up early, by round, slot and group; a coordinator's own.
+  std::map<std::tuple<RoundId, SlotId, uint32_t>, std::set<SiteId>> early_;
   bool evaluator_ = false;
   JobId job_{1};
   std::string yaml_;

@@ -1,9 +1,13 @@
 // SumRound against a sum that is made in memory, number by number.
 #include "federation/coordinator/summing.h"
 
+#include <chrono>
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "comms/base/files.h"
 #include "comms/base/random.h"
 #include "comms/sitelink/messages.h"
@@ -83,11 +87,12 @@ class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
   }
 
   // Site 1 has the task's streams taken off, so that they cancel in the sum.
-  void Stage(uint32_t site) {
+  void Stage(
+      uint32_t site, const std::function<int64_t(uint64_t)>& metric = [](uint64_t) { return 2; }) {
     task_.survivors.push_back(SiteId(site));
     task_.groups[0].survivors.push_back(SiteId(site));
     const kernels::VectorLayout layout(task_.segments);
-    Bytes packed = PackedValues(task_.segments[0], [](uint64_t) { return 2; });
+    Bytes packed = PackedValues(task_.segments[0], metric);
     const Bytes update =
         PackedValues(task_.segments[1], [&](uint64_t e) { return Value(site, e, Bits()); });
     packed.insert(packed.end(), update.begin(), update.end());
@@ -112,8 +117,28 @@ class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
     held_.push_back(vector);
   }
 
-  absl::StatusOr<SumOutcome> Sum(uint32_t threads) {
-    return SumRound(task_, blobs_, *vectors_, threads, stopped_);
+  absl::StatusOr<SumOutcome> Sum(uint32_t threads, const PartialSums& early = {}) {
+    return SumRound(task_, early, blobs_, *vectors_, threads, stopped_);
+  }
+
+  std::vector<SiteVector> VectorsOf(const std::vector<SiteId>& sites) {
+    return OpenVectors({task_.job, task_.round, task_.slot, SiteId(0)}, sites,
+                       kernels::VectorLayout(task_.segments), *vectors_)
+        .value();
+  }
+  SumEarly Early(uint32_t site, uint32_t group = 0) const {
+    return {{task_.job, task_.round, task_.slot, SiteId(site)}, group, task_.segments};
+  }
+  // Zeros in place of what a site has sent, unseen by this process: who adds it up gets another
+  // sum.
+  void Blank(uint32_t site) {
+    const auto path = folder_.path() / "staged/1/2" / absl::StrCat("3-", site);
+    const uint64_t bytes = kernels::VectorLayout(task_.segments).packed_bytes();
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(path) - bytes));
+    const std::string zeros(bytes, 0);
+    file.write(zeros.data(), static_cast<std::streamsize>(zeros.size()));
+    ASSERT_TRUE(file.good());
   }
 
   Bytes ReadAll(const Digest& root) {
@@ -195,11 +220,132 @@ TEST_P(SummingTest, OfGroupsIsTheSameTotalAndTheirOwnSums) {
   }
 }
 
+bool Never() { return false; }
+
+TEST_P(SummingTest, ReadsAPartialSumInPlaceOfTheVectorsThatItHolds) {
+  const SumOutcome whole = Sum(1).value();
+  const std::shared_ptr<PartialSum> early = PartialSum::Create(task_.segments, *vectors_).value();
+  EXPECT_FALSE(early->Has(0));
+  ASSERT_EQ(early->Add(VectorsOf({SiteId(4), SiteId(2)}), Never), absl::OkStatus());
+  ASSERT_EQ(early->Add(VectorsOf({SiteId(5)}), Never), absl::OkStatus());
+  EXPECT_TRUE(early->Has(3));
+  EXPECT_TRUE(early->Holds(3, SiteId(5)));
+  EXPECT_FALSE(early->Holds(3, SiteId(1)));
+  EXPECT_TRUE(early->IsWithin({SiteId(2), SiteId(4), SiteId(5)}));
+  EXPECT_FALSE(early->IsWithin({SiteId(1), SiteId(2), SiteId(5)}));
+  EXPECT_EQ(early->Add(VectorsOf({SiteId(2)}), Never).code(), absl::StatusCode::kInvalidArgument);
+  for (uint32_t site : {2u, 4u, 5u}) Blank(site);
+  EXPECT_EQ(Sum(2, {early}).value().sum, whole.sum);
+  EXPECT_EQ(Sum(2, {early}).value().next_model, whole.next_model);
+  EXPECT_NE(Sum(2).value().sum, whole.sum);
+}
+
+TEST_P(SummingTest, APartialSumThatWasStoppedHoldsWhatItSays) {
+  const SumOutcome whole = Sum(1).value();
+  for (const int chunks : {0, 1, 3}) {
+    const std::shared_ptr<PartialSum> early = PartialSum::Create(task_.segments, *vectors_).value();
+    if (chunks > 0) {
+      ASSERT_EQ(early->Add(VectorsOf({SiteId(3)}), Never), absl::OkStatus());
+    }
+    int left = chunks;
+    const auto stopped = [&left] { return left-- == 0; };
+    EXPECT_EQ(early->Add(VectorsOf({SiteId(1), SiteId(4)}), stopped).code(),
+              absl::StatusCode::kCancelled);
+    for (int index = 0; index < 4; ++index) {
+      EXPECT_EQ(early->Holds(static_cast<uint32_t>(index), SiteId(4)), index < chunks);
+      EXPECT_EQ(early->Has(static_cast<uint32_t>(index)), chunks > 0);
+    }
+    EXPECT_EQ(early->IsWithin({SiteId(3)}), chunks == 0);
+    EXPECT_EQ(Sum(2, {early}).value().sum, whole.sum) << chunks;
+    EXPECT_EQ(early->Add(VectorsOf({SiteId(5)}), Never).code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
+}
+
+TEST_P(SummingTest, AddsUpVectorsWhileOthersCome) {
+  const SumOutcome whole = Sum(1).value();
+  EarlySums early_sums(*vectors_, 2);
+  for (uint32_t site : {3u, 1u, 3u, 5u}) early_sums.Add(Early(site));
+  early_sums.WaitUntilIdle();
+  const PartialSums early = early_sums.Take(task_);
+  ASSERT_EQ(early.size(), 1u);
+  ASSERT_NE(early[0], nullptr);
+  EXPECT_TRUE(early[0]->Holds(0, SiteId(1)));
+  EXPECT_TRUE(early[0]->Holds(3, SiteId(3)));
+  EXPECT_FALSE(early[0]->Holds(0, SiteId(2)));
+  for (uint32_t site : {1u, 3u}) Blank(site);
+  EXPECT_EQ(Sum(2, early).value().sum, whole.sum);
+  EXPECT_EQ(early_sums.Take(task_)[0], nullptr);  // given away
+}
+
+TEST_P(SummingTest, AddsUpEachGroupsVectors) {
+  SumGroup& first = task_.groups[0];
+  first.number = 1;
+  SumGroup second{2, {first.survivors.begin() + 2, first.survivors.end()}, {}};
+  first.survivors.resize(2);
+  task_.groups.push_back(second);
+  const SumOutcome whole = Sum(2).value();
+  EarlySums early_sums(*vectors_, 1);
+  early_sums.Add(Early(2, 1));
+  early_sums.Add(Early(3, 2));
+  early_sums.Add(Early(4, 2));
+  early_sums.WaitUntilIdle();
+  const PartialSums early = early_sums.Take(task_);
+  ASSERT_EQ(early.size(), 2u);
+  EXPECT_TRUE(early[0]->IsWithin({SiteId(2)}));
+  EXPECT_TRUE(early[1]->IsWithin({SiteId(3), SiteId(4)}));
+  for (uint32_t site : {2u, 3u, 4u}) Blank(site);
+  const SumOutcome outcome = Sum(2, early).value();
+  EXPECT_EQ(outcome.sum, whole.sum);
+  EXPECT_EQ(outcome.group_sums, whole.group_sums);
+}
+
 INSTANTIATE_TEST_SUITE_P(Widths, SummingTest, testing::Values(5, 10, 13, 20, 40),
                          [](const auto& info) { return std::to_string(info.param) + "Bits"; });
 
 using SummingFailures = SummingTest;
 INSTANTIATE_TEST_SUITE_P(Widths, SummingFailures, testing::Values(13));
+
+TEST_P(SummingFailures, NothingDependsOnWhenTheEarlySumEnds) {
+  const SumOutcome whole = Sum(1).value();
+  for (int i = 0; i < 20; ++i) {
+    EarlySums early_sums(*vectors_, 2);
+    for (uint32_t site = 1; site <= kSites; ++site) early_sums.Add(Early(site));
+    std::this_thread::sleep_for(std::chrono::microseconds(200 * i));
+    EXPECT_EQ(Sum(2, early_sums.Take(task_)).value().sum, whole.sum);
+  }
+}
+
+TEST_P(SummingFailures, AnEarlySumOfOthersThanTheSurvivorsIsLeft) {
+  EarlySums early_sums(*vectors_, 2);
+  for (uint32_t site : {1u, 2u}) early_sums.Add(Early(site));
+  early_sums.WaitUntilIdle();
+  task_.groups[0].survivors.erase(task_.groups[0].survivors.begin());
+  EXPECT_EQ(early_sums.Take(task_)[0], nullptr);
+}
+
+TEST_P(SummingFailures, AnEarlySumThatIsForgotten) {
+  EarlySums early_sums(*vectors_, 2);
+  for (uint32_t site : {1u, 2u}) early_sums.Add(Early(site));
+  early_sums.Forget(task_.job, task_.round, SlotId(task_.slot.value() + 1));  // another's
+  early_sums.WaitUntilIdle();
+  early_sums.Forget(task_.job, task_.round, task_.slot);
+  EXPECT_EQ(early_sums.Take(task_)[0], nullptr);
+}
+
+TEST_P(SummingFailures, AnEarlySumThatFailsIsGivenUp) {
+  const SumOutcome whole = Sum(1).value();
+  EarlySums early_sums(*vectors_, 2);
+  for (uint32_t site : {1u, kSites + 1})
+    early_sums.Add(Early(site));  // the latter has sent nothing
+  early_sums.WaitUntilIdle();
+  early_sums.Add(Early(2));
+  early_sums.Add(Early(3));
+  early_sums.WaitUntilIdle();
+  const PartialSums early = early_sums.Take(task_);
+  EXPECT_EQ(early[0], nullptr);
+  EXPECT_EQ(Sum(2, early).value().sum, whole.sum);
+}
 
 TEST_P(SummingFailures, Stops) {
   stopped_ = true;
@@ -209,6 +355,21 @@ TEST_P(SummingFailures, Stops) {
 TEST_P(SummingFailures, AVectorThatIsNotWhole) {
   task_.groups[0].survivors.push_back(SiteId(kSites + 1));
   EXPECT_EQ(Sum(2).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(SummingFailures, MetricsThatAreNoCountsAreNamed) {
+  const auto sum_with = [&](uint32_t site, uint32_t wrong) {
+    Stage(site, [&](uint64_t e) { return e == wrong ? -100 : 2; });
+    const absl::Status status = Sum(2).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    for (auto* survivors : {&task_.survivors, &task_.groups[0].survivors}) survivors->pop_back();
+    return std::string(status.message());
+  };
+  EXPECT_THAT(sum_with(kSites + 1, sitelink::kCorrect),
+              testing::HasSubstr("the sites' correct answers add up to -90"));
+  EXPECT_THAT(sum_with(kSites + 2, sitelink::kLossSum),
+              AllOf(testing::HasSubstr("the sites' losses (in 1/1024) add up to -90"),
+                    testing::HasSubstr("train.optimizer.lr")));
 }
 
 TEST_P(SummingFailures, AModelOfAnotherSize) {

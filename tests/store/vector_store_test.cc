@@ -1,7 +1,9 @@
 #include "federation/store/vector_store.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 
@@ -76,22 +78,49 @@ TEST_F(VectorStoreTest, AnyOrder) {
   for (uint32_t i = 0; i < 4; ++i) EXPECT_EQ(vector->ReadChunk(i).value(), Chunk(i, kSizes[i]));
 }
 
-TEST_F(VectorStoreTest, ReadsParts) {
+TEST_F(VectorStoreTest, ShowsChunksWhereTheyLie) {
   const auto store = VectorStore::Open(Folder()).value();
   const auto vector = store->OpenVector(kId, kSizes).value();
   ASSERT_TRUE(vector->WriteChunk(3, Chunk(3, 500)).ok());
-  const Bytes whole = Chunk(3, 500);
-  Bytes part(200);
-  ASSERT_TRUE(vector->ReadPart(3, 300, part).ok());
-  EXPECT_EQ(part, Bytes(whole.begin() + 300, whole.end()));
-  ASSERT_TRUE(vector->ReadPart(3, 0, part).ok());
-  EXPECT_EQ(part, Bytes(whole.begin(), whole.begin() + 200));
-  EXPECT_EQ(vector->ReadPart(3, 301, part).code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(vector->ReadPart(3, 501, {}).code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(vector->ReadPart(0, 0, part).code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(vector->ReadPart(4, 0, part).code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(vector->WriteChunk(1, Chunk(1, 1000)).ok());
+  const auto view = [&](uint32_t index) {
+    const FileView chunk = vector->ViewChunk(index).value();
+    return Bytes(chunk.bytes().begin(), chunk.bytes().end());
+  };
+  for (int i = 0; i < 3; ++i) {  // also once it was let go of
+    EXPECT_EQ(view(3), Chunk(3, 500));
+    EXPECT_EQ(view(1), Chunk(1, 1000));
+  }
+  {
+    const FileView one = vector->ViewChunk(3).value();
+    FileView other = vector->ViewChunk(1).value();
+    other = vector->ViewChunk(3).value();
+    EXPECT_TRUE(std::ranges::equal(one.bytes(), other.bytes()));
+  }
+  EXPECT_EQ(vector->ViewChunk(0).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(vector->ViewChunk(4).status().code(), absl::StatusCode::kNotFound);
   fs::resize_file(File(), fs::file_size(File()) - 100);
-  EXPECT_EQ(vector->ReadPart(3, 300, part).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(vector->ViewChunk(3).status().code(), absl::StatusCode::kDataLoss);
+  fs::resize_file(File(), 0);  // nothing to bring in
+  EXPECT_EQ(vector->ViewChunk(1).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(VectorStoreTest, AFileThatCannotBeMappedIsRead) {
+  const fs::path path = folder_.path() / "file";
+  const Bytes bytes = Chunk(7, 10'000);
+  ASSERT_TRUE(WriteFileAtomic(path, bytes).ok());
+  const OwnedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // No address space is as large as the second one.
+  for (const uint64_t mapped : {uint64_t{10'000}, uint64_t{1} << 60}) {
+    const FileMapping mapping(fd.get(), mapped, path);
+    FileView moved;
+    {
+      FileView view = mapping.View(4'000, 6'000).value();
+      moved = std::move(view);
+    }
+    EXPECT_TRUE(std::ranges::equal(moved.bytes(), ByteView(bytes).subspan(4'000))) << mapped;
+    EXPECT_EQ(mapping.View(9'000, 1'001).status().code(), absl::StatusCode::kDataLoss);
+  }
 }
 
 TEST_F(VectorStoreTest, TheSameChunkAgainMustBeTheSame) {
