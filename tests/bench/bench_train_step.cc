@@ -88,7 +88,10 @@ absl::StatusOr<double> TimedSteps(uint64_t steps, const Options& options,
   std::vector<uint32_t> examples(steps * per_step);
   std::iota(examples.begin(), examples.end(), 0);
   const SameBatch data(options.batch, world.rank(), static_cast<uint32_t>(examples.size()));
-  TrainJob job{.options = &recipe.train, .data = &data, .examples = examples};
+  TrainJob job{.options = &recipe.train,
+               .precision = recipe.site.precision,
+               .data = &data,
+               .examples = examples};
   ATOLL_RETURN_IF_ERROR(world.Barrier());
   const auto begin = Clock::now();
   ATOLL_RETURN_IF_ERROR(TrainLocally(network, job, world, {}).status());
