@@ -169,7 +169,7 @@ std::unique_ptr<Body> BodyOf(const nlohmann::json& reference) {
     ADD_FAILURE() << loaded.status();
     return nullptr;
   }
-  FillByFormula(parameters, loaded->fresh);
+  if (!loaded->fresh.empty()) FillByFormula(parameters, loaded->fresh);
   return std::move(*body);
 }
 
