@@ -66,9 +66,8 @@ TEST_F(DataParallelTest, AnyNumberOfRanksEqualsOneWithTheGlobalBatch) {
 // so that the last one divides evenly by nothing.
 TEST_F(DataParallelTest, BucketsAccumulationAndShardsChangeNothing) {
   const std::vector<std::string> common = {
-      "train.max_grad_norm=0.5",    "train.optimizer.kind=adamw",
-      "train.optimizer.lr=0.002",   "train.optimizer.weight_decay=0.01",
-      "train.schedule.kind=linear", "train.schedule.warmup=0.2"};
+      "train.max_grad_norm=0.5", "train.optimizer.weight_decay=0.01", "train.schedule.kind=linear",
+      "train.schedule.warmup=0.2"};
   int runs = 0;
   const auto train = [&](int ranks, int batch, std::vector<std::string> settings) {
     settings.insert(settings.end(), common.begin(), common.end());

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "comms/base/status.h"
+#include "trainer/optim/optimizer.h"
 
 namespace atl::trainer {
 namespace {
@@ -28,7 +29,7 @@ absl::Status CollectOwned(std::span<const float> mine, const Ownership& ownershi
                           Communicator& communicator, std::vector<float>& all) {
   const bool collects = communicator.rank() == 0;
   if (collects) all.assign(total, 0.0f);
-  const bool split = ownership.size() > 1 && ownership[0] != ownership[1];
+  const bool split = ValuesIn(ownership[0]) != total;
   const std::vector<Shard>& owned = ownership[communicator.rank()];
   if (!split) {
     if (collects) {

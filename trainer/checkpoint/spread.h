@@ -10,13 +10,13 @@
 
 namespace atl::trainer {
 
-// Ranges of `total` values that each rank owns: parts[r] are rank r's, ascending. Ranges of several
-// ranks that are alike (nothing is split) are those of rank 0.
+// Ranges of `total` values that each rank owns: parts[r] are rank r's, ascending. Either they cover
+// all values once, or every rank owns all.
 using Ownership = std::vector<std::vector<Shard>>;
 
 // Every rank brings the values of its ranges, one after the other; rank 0 gets all `total` in their
-// places (resized; what nobody owns is 0). On other ranks `all` stays as it is. Moves at most 64
-// MiB at a time. Called by all ranks; errors are the communicator's.
+// places (resized). On other ranks `all` stays as it is. Moves at most 64 MiB at a time. Called by
+// all ranks; errors are the communicator's.
 absl::Status CollectOwned(std::span<const float> mine, const Ownership& ownership, uint64_t total,
                           Communicator& communicator, std::vector<float>& all);
 
