@@ -60,8 +60,9 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 
 at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const std::optional<at::Tensor> given = bias.defined() ? std::optional(bias) : std::nullopt;
-  if (!at::autocast::is_autocast_enabled(at::kCPU)) return LinearFunction::apply(x, weight, given);
-  return LinearFunction::apply(x.to(at::autocast::get_autocast_dtype(at::kCPU)), weight, given);
+  const at::DeviceType device = x.device().type();
+  if (!at::autocast::is_autocast_enabled(device)) return LinearFunction::apply(x, weight, given);
+  return LinearFunction::apply(x.to(at::autocast::get_autocast_dtype(device)), weight, given);
 }
 
 }  // namespace atl::trainer
