@@ -44,7 +44,7 @@ class TrainerBackend : public ::testing::Test {
 
 TEST_F(TrainerBackend, MpiIsWhatWasAskedFor) {
   std::string output;
-  EXPECT_EQ(Run("mpi", 2, "mpi", &output), 0) << output;
+  EXPECT_EQ(Run("mpi", 2, "on-mpi", &output), 0) << output;
   EXPECT_THAT(output, HasSubstr("backend: mpi"));
   EXPECT_THAT(output, HasSubstr("(the recipe asks for it)"));
 }
