@@ -61,6 +61,9 @@ function(atoll_test_properties name timeout labels)
   if(NOT timeout)
     set(timeout 300)
   endif()
+  if(ATOLL_SANITIZE)  # several times slower
+    math(EXPR timeout "3 * ${timeout}")
+  endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${labels}" ENVIRONMENT
     "ATOLL_SOURCE_DIR=${CMAKE_SOURCE_DIR};ATOLL_BUILD_DIR=${CMAKE_BINARY_DIR};ASAN_OPTIONS=detect_leaks=1:abort_on_error=0;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0;UBSAN_OPTIONS=print_stacktrace=1;TSAN_OPTIONS=halt_on_error=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
 endfunction()
