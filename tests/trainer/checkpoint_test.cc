@@ -33,7 +33,7 @@ Checkpoint Example(uint64_t steps, uint64_t parameters = 1000) {
   c.epoch_so_far = {{48, 20, 1.25}, {48, 21, 1.5}};
   for (uint64_t i = 0; i < parameters; ++i) c.parameters.push_back(static_cast<float>(i) / 7);
   c.optimizer = {{"exp_avg", c.parameters}, {"exp_avg_sq", c.parameters}};
-  c.optimizer[1].values[5] = -1.0f;
+  c.optimizer[1].values.back() = -1.0f;
   return c;
 }
 
