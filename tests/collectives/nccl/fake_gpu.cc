@@ -157,8 +157,9 @@ struct FakeCalls {
     std::memset(uuid, device + 1, 16);
     return Gpu().Enter("cudaGetDeviceProperties");
   }
+  static constexpr size_t kMemoryBytes = size_t{1} << 32;  // a small device
   static int Allocate(void** data, size_t bytes) {
-    *data = std::malloc(bytes);
+    *data = bytes <= kMemoryBytes ? std::malloc(bytes) : nullptr;
     if (*data == nullptr) return kCudaErrorMemoryAllocation;
     const int code = Made("cudaMalloc", &Gpu().alive_);
     if (code == 0) {
