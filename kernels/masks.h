@@ -27,6 +27,15 @@ enum class MaskCipher : uint8_t { kAes256Ctr = 1, kChaCha20 = 2 };
 void AddMasks(std::span<uint8_t> lanes, uint32_t lane_bytes, uint64_t first_element,
               std::span<const MaskKey> keys, MaskCipher cipher = MaskCipher::kAes256Ctr);
 
+// The same with packed vectors of these lanes added too (as AddPacked does), by turns: a vector
+// comes from memory while the stream before it is computed.
+//   sum_bits: 1 to 8 * lane_bytes
+//   vectors: ceil(elements * sum_bits / 8) bytes each
+//   first_element: a multiple of 8
+void AddVectorsAndMasks(std::span<uint8_t> lanes, uint32_t lane_bytes, uint32_t sum_bits,
+                        uint64_t first_element, std::span<const std::span<const uint8_t>> vectors,
+                        std::span<const MaskKey> keys, MaskCipher cipher = MaskCipher::kAes256Ctr);
+
 // Name of the implementation AddMasks uses here: "vaes512", "aesni", "scalar"...
 const char* MaskKernelName(MaskCipher cipher = MaskCipher::kAes256Ctr);
 

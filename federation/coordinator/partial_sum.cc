@@ -8,8 +8,7 @@
 namespace atl::coordinator {
 namespace {
 
-constexpr uint64_t kBlockElements = uint64_t{1} << 13;  // a multiple of 8
-constexpr size_t kTogether = 4;
+constexpr size_t kTogether = 8;
 constexpr char kName[] = "partial sum";  // in place of a path
 
 }  // namespace
@@ -35,28 +34,27 @@ absl::StatusOr<std::vector<SiteVector>> OpenVectors(const store::VectorId& slot,
   return opened;
 }
 
-absl::Status AddChunks(ViewOfSource view, size_t count, const kernels::VectorLayout& layout,
-                       secagg::ChunkSummer& summer) {
-  const kernels::Chunk& chunk = summer.chunk();
-  const uint32_t sum_bits = layout.segments()[chunk.segment].sum_bits;
-  for (size_t source = 0; source < count; source += kTogether) {
+absl::Status AddChunks(ViewOfSource view, size_t count, std::span<const secagg::MaskStream> streams,
+                       kernels::MaskCipher cipher, secagg::ChunkSummer& summer) {
+  size_t streams_added = 0;
+  for (size_t source = 0; source < count;) {
+    const size_t end = std::min(source + kTogether, count);
     std::vector<store::FileView> views;
-    for (size_t i = source; i < std::min(source + kTogether, count); ++i) {
-      ATOLL_ASSIGN_OR_RETURN(views.emplace_back(), view(i));
+    std::vector<ByteView> packed;
+    for (; source < end; ++source) {
+      ATOLL_ASSIGN_OR_RETURN(views.emplace_back(), view(source));
+      packed.push_back(views.back().bytes());
     }
-    for (uint64_t first = 0; first < chunk.elements; first += kBlockElements) {
-      const uint64_t elements = std::min(kBlockElements, chunk.elements - first);
-      for (const store::FileView& packed : views) {
-        ATOLL_RETURN_IF_ERROR(summer.AddPart(
-            first, packed.bytes().subspan(first / 8 * sum_bits, (elements * sum_bits + 7) / 8)));
-      }
-    }
+    const size_t streams_end = streams.size() * end / count;
+    ATOLL_RETURN_IF_ERROR(
+        summer.Add(packed, streams.subspan(streams_added, streams_end - streams_added), cipher));
+    streams_added = streams_end;
   }
   return absl::OkStatus();
 }
 
 PartialSum::PartialSum(const std::vector<kernels::Segment>& segments, store::OwnedFd fd)
-    : layout_(segments), fd_(std::move(fd)), mapping_(fd_.get(), layout_.packed_bytes(), kName) {}
+    : layout_(segments), fd_(std::move(fd)) {}
 
 absl::StatusOr<std::unique_ptr<PartialSum>> PartialSum::Create(
     const std::vector<kernels::Segment>& segments, store::VectorStore& vectors) {
@@ -85,7 +83,8 @@ absl::Status PartialSum::Add(const std::vector<SiteVector>& vectors,
     const auto view = [&](size_t i) {
       return i < before ? ViewChunk(index) : vectors[i - before].vector->ViewChunk(index);
     };
-    ATOLL_RETURN_IF_ERROR(AddChunks(view, before + vectors.size(), layout_, summer));
+    ATOLL_RETURN_IF_ERROR(
+        AddChunks(view, before + vectors.size(), {}, kernels::MaskCipher::kAes256Ctr, summer));
     const Bytes sum = summer.Finish({}, kernels::MaskCipher::kAes256Ctr);
     ATOLL_RETURN_IF_ERROR(store::WriteAt(fd_.get(), layout_.chunk(index).byte_offset, sum, kName));
     begun_chunks_ = index + 1;
@@ -103,7 +102,8 @@ bool PartialSum::IsWithin(const std::vector<SiteId>& sites) const {
 }
 
 absl::StatusOr<store::FileView> PartialSum::ViewChunk(uint32_t chunk) const {
-  return mapping_.View(layout_.chunk(chunk).byte_offset, layout_.chunk(chunk).bytes);
+  return store::FileView::Of(fd_.get(), layout_.chunk(chunk).byte_offset,
+                             layout_.chunk(chunk).bytes, kName);
 }
 
 }  // namespace atl::coordinator

@@ -30,12 +30,11 @@ absl::StatusOr<std::vector<SiteVector>> OpenVectors(const store::VectorId& slot,
                                                     const kernels::VectorLayout& layout,
                                                     store::VectorStore& vectors);
 
-// Adds the packed chunks that `view` gives, of `count` vectors, to the one that `summer` is at. A
-// few at a time are gone through together, block by block, so that the sum stays in the first-level
-// cache. The errors of `view`.
+// Adds the packed chunks that `view` gives, of `count` vectors, and the streams to the one that
+// `summer` is at, a few vectors with their share of the streams at a time. The errors of `view`.
 using ViewOfSource = absl::FunctionRef<absl::StatusOr<store::FileView>(size_t source)>;
-absl::Status AddChunks(ViewOfSource view, size_t count, const kernels::VectorLayout& layout,
-                       secagg::ChunkSummer& summer);
+absl::Status AddChunks(ViewOfSource view, size_t count, std::span<const secagg::MaskStream> streams,
+                       kernels::MaskCipher cipher, secagg::ChunkSummer& summer);
 
 // The sum of some sites' vectors, in a file without a name, packed as each of them is: whoever has
 // it reads it in their place. It goes with its owner, or with the process, and can be made again.
@@ -68,7 +67,6 @@ class PartialSum {
 
   kernels::VectorLayout layout_;
   store::OwnedFd fd_;
-  store::FileMapping mapping_;
   std::set<SiteId> whole_;  // in every chunk
   // In the first begun_chunks_ of them, while adding and after an Add that came to no end.
   std::set<SiteId> begun_;

@@ -135,9 +135,10 @@ class ChunkMaker {
     const auto view = [&](size_t i) {
       return i < vectors.size() ? vectors[i]->ViewChunk(index) : parts.early->ViewChunk(index);
     };
-    ATOLL_RETURN_IF_ERROR(
-        AddChunks(view, vectors.size() + (has_early ? 1 : 0), inputs_->layout, summer_));
-    return summer_.Finish(inputs_->task.groups[group].streams, inputs_->task.cipher);
+    ATOLL_RETURN_IF_ERROR(AddChunks(view, vectors.size() + (has_early ? 1 : 0),
+                                    inputs_->task.groups[group].streams, inputs_->task.cipher,
+                                    summer_));
+    return summer_.Finish({}, inputs_->task.cipher);
   }
 
   absl::Status TakeStep(uint32_t index, Chunk& made) {

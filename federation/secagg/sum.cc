@@ -28,28 +28,20 @@ absl::Status ChunkSummer::Begin(const kernels::VectorLayout& layout, uint32_t ch
 }
 
 absl::Status ChunkSummer::Add(ByteView packed) {
-  if (packed.size() != chunk_.bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("sum: chunk ", chunk_.index, ": ", packed.size(),
-                                                   " bytes, must have ", chunk_.bytes));
-  }
-  return AddPart(0, packed);
+  return Add({&packed, 1}, {}, kernels::MaskCipher::kAes256Ctr);
 }
 
-absl::Status ChunkSummer::AddPart(uint64_t first, ByteView packed) {
-  const uint64_t offset = first / 8 * segment_.sum_bits;
-  const bool is_last = offset + packed.size() == chunk_.bytes;
-  if (first % 8 != 0 || first >= chunk_.elements || offset + packed.size() > chunk_.bytes ||
-      (!is_last && packed.size() % segment_.sum_bits != 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("sum: chunk ", chunk_.index, ": ", packed.size(), " bytes from coordinate ",
-                     first, " on: not a whole number of eight coordinates of ", segment_.sum_bits,
-                     " bits within its ", chunk_.elements));
+absl::Status ChunkSummer::Add(std::span<const ByteView> packed, std::span<const MaskStream> streams,
+                              kernels::MaskCipher cipher) {
+  for (const ByteView& vector : packed) {
+    if (vector.size() == chunk_.bytes) continue;
+    return absl::InvalidArgumentError(absl::StrCat("sum: chunk ", chunk_.index, ": ", vector.size(),
+                                                   " bytes, must have ", chunk_.bytes));
   }
-  const uint64_t elements =
-      is_last ? chunk_.elements - first : packed.size() / segment_.sum_bits * 8;
-  const uint32_t lane_bytes = segment_.lane_bytes();
-  kernels::AddPacked(packed, lane_bytes, segment_.sum_bits, elements,
-                     lanes().subspan(first * lane_bytes));
+  std::vector<kernels::MaskKey> keys = MaskKeysOf(streams, chunk_.segment);
+  kernels::AddVectorsAndMasks(lanes(), segment_.lane_bytes(), segment_.sum_bits,
+                              chunk_.first_element, packed, keys, cipher);
+  WipeKeys(keys);
   return absl::OkStatus();
 }
 

@@ -26,10 +26,9 @@ class ChunkSummer {
 
   // One site's packed chunk. INVALID_ARGUMENT when it has another size than chunk().bytes.
   absl::Status Add(ByteView packed);
-  // A part of one: from coordinate `first` of the chunk on, a multiple of 8, so that it starts at a
-  // whole byte; as many coordinates as its bytes hold, up to the chunk's end. INVALID_ARGUMENT
-  // when it does not start at a byte, does not end at one or ends past the chunk.
-  absl::Status AddPart(uint64_t first, ByteView packed);
+  // Several of them and `streams`, as Finish adds them, faster than one after the other.
+  absl::Status Add(std::span<const ByteView> packed, std::span<const MaskStream> streams,
+                   kernels::MaskCipher cipher);
   // Adds `streams` (those of chunk().segment; others are passed over) and packs: the sum mod
   // 2^sum_bits, chunk().bytes bytes. Without secure aggregation there are no streams. Once after
   // each Begin.

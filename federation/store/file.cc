@@ -69,41 +69,34 @@ absl::Status ReadAt(int fd, uint64_t offset, std::span<uint8_t> out,
 }
 
 FileView::~FileView() {
-  if (!pages_.empty()) madvise(pages_.data(), pages_.size(), MADV_DONTNEED);
+  if (!pages_.empty()) munmap(pages_.data(), pages_.size());
 }
 
-FileMapping::FileMapping(int fd, uint64_t bytes, std::filesystem::path path)
-    : fd_(fd), bytes_(bytes), path_(std::move(path)) {
-  void* start = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
-  if (start != MAP_FAILED) start_ = static_cast<uint8_t*>(start);
-}
-
-FileMapping::~FileMapping() {
-  if (start_ != nullptr) munmap(start_, bytes_);
-}
-
-absl::StatusOr<FileView> FileMapping::View(uint64_t offset, uint64_t size) const {
+absl::StatusOr<FileView> FileView::Of(int fd, uint64_t offset, uint64_t size,
+                                      const std::filesystem::path& path) {
   FileView view;
 #ifdef MADV_POPULATE_READ
   struct stat info;
-  if (fstat(fd_, &info) != 0) return FileError(errno, path_, "cannot look up");
+  if (fstat(fd, &info) != 0) return FileError(errno, path, "cannot look up");
   if (static_cast<uint64_t>(info.st_size) < offset + size) {
-    return absl::DataLossError(absl::StrCat(path_.string(), ": ends at byte ", info.st_size, ", ",
+    return absl::DataLossError(absl::StrCat(path.string(), ": ends at byte ", info.st_size, ", ",
                                             offset + size - info.st_size, " too early"));
   }
-  if (start_ != nullptr && size > 0) {
-    static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-    const uint64_t first = offset / page * page;
-    view.pages_ = {start_ + first, offset + size - first};
-    if (madvise(view.pages_.data(), view.pages_.size(), MADV_POPULATE_READ) == 0) {
-      view.bytes_ = {start_ + offset, size};
+  static const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t first = offset / page * page, mapped = offset + size - first;
+  void* start = size == 0
+                    ? MAP_FAILED
+                    : mmap(nullptr, mapped, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(first));
+  if (start != MAP_FAILED) {
+    view.pages_ = {static_cast<uint8_t*>(start), mapped};
+    if (madvise(start, mapped, MADV_POPULATE_READ) == 0) {
+      view.bytes_ = ByteView(view.pages_).subspan(offset - first);
       return view;
     }
-    view.pages_ = {};
   }
 #endif
   view.copy_.resize(size);
-  ATOLL_RETURN_IF_ERROR(ReadAt(fd_, offset, view.copy_, path_));
+  ATOLL_RETURN_IF_ERROR(ReadAt(fd, offset, view.copy_, path));
   view.bytes_ = view.copy_;
   return view;
 }

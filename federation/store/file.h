@@ -44,51 +44,35 @@ absl::Status WriteAt(int fd, uint64_t offset, ByteView bytes, const std::filesys
 absl::Status ReadAt(int fd, uint64_t offset, std::span<uint8_t> out,
                     const std::filesystem::path& path);
 
-// Bytes of a file where the page cache has them, or a copy of them. Movable; must go before its
-// FileMapping.
+// Bytes of a file where the page cache has them, or a copy of them. Movable.
 class FileView {
  public:
+  // Bytes [offset, offset + size) of the file. All of it is in memory when it returns OK, so that
+  // an error of the disk is a status and no signal (but where memory runs so short meanwhile that
+  // pages are dropped and cannot be read again). DATA_LOSS when the file ends before. Where the
+  // system cannot map it or bring it in, it is read. Parameters as ReadAt's.
+  static absl::StatusOr<FileView> Of(int fd, uint64_t offset, uint64_t size,
+                                     const std::filesystem::path& path);
   FileView() = default;
   FileView(FileView&& other) noexcept { Swap(other); }
   FileView& operator=(FileView&& other) noexcept {
     Swap(other);
     return *this;
   }
-  ~FileView();  // what was mapped counts as this process's memory no more
+  ~FileView();
   ByteView bytes() const { return bytes_; }
 
  private:
-  friend class FileMapping;
   void Swap(FileView& other) {
     std::swap(bytes_, other.bytes_);
     std::swap(pages_, other.pages_);
     std::swap(copy_, other.copy_);
   }
   ByteView bytes_;
-  std::span<uint8_t> pages_;  // whole ones; empty: a copy
+  // A mapping of its own: in one of the whole file the system maps more than is asked for, and
+  // nobody would let go of that. Empty: a copy.
+  std::span<uint8_t> pages_;
   Bytes copy_;
-};
-
-// A file mapped to be read: a view of it costs half of what a copy does. Thread-safe.
-class FileMapping {
- public:
-  // Of the file's first `bytes`, which may not be there yet. `fd` and `path` as for ReadAt; fd
-  // stays open as long as this lives.
-  FileMapping(int fd, uint64_t bytes, std::filesystem::path path);
-  ~FileMapping();
-  FileMapping(const FileMapping&) = delete;
-  FileMapping& operator=(const FileMapping&) = delete;
-  // Bytes [offset, offset + size), within `bytes`. All of it is in memory when it returns OK, so
-  // that an error of the disk is a status and no signal (but where memory runs so short meanwhile
-  // that pages are dropped and cannot be read again). DATA_LOSS when the file ends before. Where
-  // the system cannot map it or bring it in, it is read.
-  absl::StatusOr<FileView> View(uint64_t offset, uint64_t size) const;
-
- private:
-  const int fd_;
-  const uint64_t bytes_;
-  const std::filesystem::path path_;
-  uint8_t* start_ = nullptr;  // null: not mapped
 };
 
 absl::Status SyncData(int fd, const std::filesystem::path& path);  // fdatasync

@@ -167,7 +167,7 @@ absl::StatusOr<Bytes> StagedVector::ReadChunk(uint32_t index) const {
 
 absl::StatusOr<FileView> StagedVector::ViewChunk(uint32_t index) const {
   ATOLL_RETURN_IF_ERROR(DigestOf(index).status());
-  return mapping_->View(offsets_[index], sizes_[index]);
+  return FileView::Of(fd_.get(), offsets_[index], sizes_[index], path_);
 }
 
 absl::StatusOr<std::unique_ptr<VectorStore>> VectorStore::Open(const fs::path& folder) {
@@ -204,7 +204,6 @@ absl::StatusOr<std::shared_ptr<StagedVector>> VectorStore::OpenVector(
   const bool is_new = !fs::exists(path);
   vector->fd_ = OwnedFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!vector->fd_.valid()) return FileError(errno, path, "cannot open");
-  vector->mapping_.emplace(vector->fd_.get(), end, path);
   absl::Status loaded = vector->Load(end, *vector->checked_);
   const bool is_known = *vector->checked_;
   for (const fs::path& synced : {folder, folder.parent_path(), folder_}) {

@@ -51,7 +51,7 @@ class StagedVector {
   // written.
   absl::StatusOr<Bytes> ReadChunk(uint32_t index) const;
   // A chunk where it lies, not hashed again: this process checked the chunk when it came, or when
-  // it opened the file (DATA_LOSS only when the file is shorter now). Goes before the vector does.
+  // it opened the file (DATA_LOSS only when the file is shorter now).
   // What stays unseen is a disk that gives back other bytes than it was given while the round runs;
   // ReadChunk sees that too, at the price of SHA-256 over everything. NOT_FOUND as ReadChunk.
   absl::StatusOr<FileView> ViewChunk(uint32_t index) const;
@@ -69,7 +69,6 @@ class StagedVector {
   OwnedFd fd_;
   std::vector<uint32_t> sizes_;
   std::vector<uint64_t> offsets_;               // of the chunks in the file
-  std::optional<FileMapping> mapping_;          // of all of it
   std::shared_ptr<std::atomic<bool>> checked_;  // shared with the store's entry of this vector
   mutable std::mutex mutex_;                    // guards what follows
   std::vector<Digest> digests_;                 // all zero: not stored

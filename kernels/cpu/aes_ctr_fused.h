@@ -46,6 +46,7 @@ struct FusedAesCtr {
   // the cache.
   static constexpr uint64_t kPrefetchBytes = 4096;
 
+  uintptr_t ahead = kPrefetchBytes;  // from the lanes at work to the line that is fetched
   Aes256Schedule schedule;
   alignas(64) uint8_t table[kGroup * kBlockBytes];
 
@@ -168,9 +169,10 @@ struct FusedAesCtr {
     constexpr uint64_t kVector = kWidth * kBlockBytes;
     for (; groups != 0; --groups, block += kGroup) {
       const V group = GroupPart(block);
+      const auto fetched = reinterpret_cast<uintptr_t>(lanes) + ahead;
       for (uint64_t i = 0; i < kGroup * kBlockBytes; i += 8 * kVector, lanes += 8 * kVector) {
-        for (uint64_t k = 0; k < 8 * kVector; k += 64) {
-          __builtin_prefetch(lanes + k + kPrefetchBytes, 1);
+        for (uint64_t k = i; k < i + 8 * kVector; k += 64) {
+          __builtin_prefetch(reinterpret_cast<const void*>(fetched + k));
         }
         V s[8];
 #pragma GCC unroll 8
@@ -239,6 +241,10 @@ struct FusedAesCtr {
 template <typename Simd>
 inline void AddAesFused(const MaskKey& key, const MaskRange& range) {
   FusedAesCtr<Simd> cipher;
+  if (range.next != nullptr) {
+    cipher.ahead =
+        reinterpret_cast<uintptr_t>(range.next) - reinterpret_cast<uintptr_t>(range.lanes);
+  }
   ExpandAes256Key(key.key.data(), SubWordAesNi, cipher.schedule);
   AddRange(cipher, range, key.subtract);
   WipeBytes(&cipher, sizeof(cipher));

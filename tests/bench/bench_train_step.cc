@@ -1,12 +1,13 @@
 // Atoll's side of bench_ddp: one rank under mpirun, which trains by TrainLocally on a batch that
 // never changes, for as many steps as it is told to.
 //
-//   mpirun -np 2 bench_train_step --model cnn|mlp --precision fp32|bf16 --batch N --lr X --folder
-//   DIR
+//   mpirun -np 2 bench_train_step --model cnn|mlp|encoder --precision fp32|bf16 --batch N --lr X
+//   --folder DIR
 //
-// At first writes what the other side needs to start from the same place: DIR/parameters (float32,
-// in order), and of each rank DIR/inputs.R (float32) and DIR/labels.R (int64). Then rank 0 reads
-// commands, a line each, and answers with a line:
+// At first writes what the other side needs to start from the same place: DIR/names (a line each),
+// DIR/parameters (float32, in that order), and of each rank DIR/inputs.R (float32 images or int64
+// tokens) and DIR/labels.R (int64). Then rank 0 reads commands, a line each, and answers with a
+// line:
 //   run N     N steps; the milliseconds they took, from and to a barrier
 //   save FILE the parameters
 #include <torch/torch.h>
@@ -36,13 +37,25 @@ struct Options {
   bool sharded = false;
 };
 
+constexpr int kTokens = 64;              // of an example
+constexpr uint32_t kVocabulary = 30522;  // of BERT's uncased models, MiniLM's too
+
+DataTraits TraitsFor(const Options& options) {
+  if (options.model != "encoder") return {};
+  return {.input = InputKind::kTokens, .vocabulary = kVocabulary};
+}
+
 // One batch, whatever is asked for.
 class SameBatch : public Dataset {
  public:
-  SameBatch(int batch, uint32_t rank, uint32_t examples) : examples_(examples) {
+  SameBatch(const Options& options, uint32_t rank, uint32_t examples)
+      : examples_(examples), traits_(TraitsFor(options)) {
     torch::manual_seed(100 + rank);
+    const int batch = options.batch;
     batch_ = {.examples = static_cast<uint32_t>(batch),
-              .inputs = torch::randn({batch, 1, 28, 28}),
+              .inputs = options.model == "encoder"
+                            ? torch::randint(0, kVocabulary, {batch, kTokens}, torch::kInt64)
+                            : torch::randn({batch, 1, 28, 28}),
               .labels = torch::randint(0, 10, {batch}, torch::kInt64)};
   }
   uint32_t size() const override { return examples_; }
@@ -62,6 +75,14 @@ recipes::Recipe RecipeFor(const Options& options) {
   if (options.model == "cnn") {
     recipe.model.kind = recipes::ModelKind::kCnn;
     recipe.model.channels = {32, 64};
+  } else if (options.model == "encoder") {  // the sizes of all-MiniLM-L6
+    recipe.model.kind = recipes::ModelKind::kEncoder;
+    recipe.model.task = recipes::EncoderTask::kClassify;
+    recipe.model.layers = 6;
+    recipe.model.heads = 12;
+    recipe.model.hidden_size = 384;
+    recipe.model.intermediate_size = 1536;
+    recipe.model.max_length = 512;
   } else {
     recipe.model.kind = recipes::ModelKind::kMlp;
     recipe.model.hidden = {4096, 4096};
@@ -87,7 +108,7 @@ absl::StatusOr<double> TimedSteps(uint64_t steps, const Options& options,
   const auto per_step = static_cast<uint64_t>(options.batch) * world.size();
   std::vector<uint32_t> examples(steps * per_step);
   std::iota(examples.begin(), examples.end(), 0);
-  const SameBatch data(options.batch, world.rank(), static_cast<uint32_t>(examples.size()));
+  const SameBatch data(options, world.rank(), static_cast<uint32_t>(examples.size()));
   TrainJob job{.options = &recipe.train,
                .precision = recipe.site.precision,
                .data = &data,
@@ -102,15 +123,17 @@ absl::StatusOr<double> TimedSteps(uint64_t steps, const Options& options,
 absl::Status Serve(const Options& options, Communicator& world) {
   ConfigureTorch(1);
   const recipes::Recipe recipe = RecipeFor(options);
-  ATOLL_ASSIGN_OR_RETURN(auto network, Network::Create(recipe, DataTraits{}));
+  ATOLL_ASSIGN_OR_RETURN(auto network, Network::Create(recipe, TraitsFor(options)));
   const std::string rank = std::to_string(world.rank());
-  const Batch batch = SameBatch(options.batch, world.rank(), 0).MakeBatch({}, {});
-  Write(options.folder + "/inputs." + rank, batch.inputs.data_ptr<float>(),
-        static_cast<uint64_t>(batch.inputs.numel()));
+  const Batch batch = SameBatch(options, world.rank(), 0).MakeBatch({}, {});
+  Write(options.folder + "/inputs." + rank, static_cast<const uint8_t*>(batch.inputs.data_ptr()),
+        batch.inputs.nbytes());
   Write(options.folder + "/labels." + rank, batch.labels.data_ptr<int64_t>(),
         static_cast<uint64_t>(batch.labels.numel()));
   if (world.rank() == 0) {
     Write(options.folder + "/parameters", network->values().data(), network->values().size());
+    std::ofstream names(options.folder + "/names");
+    for (const TensorInfo& tensor : network->tensors()) names << tensor.name << '\n';
   }
   ATOLL_RETURN_IF_ERROR(world.Barrier());
   if (world.rank() == 0) std::printf("ready: %s\n", world.name().c_str());
@@ -142,7 +165,7 @@ absl::Status Serve(const Options& options, Communicator& world) {
 int main(int argc, char** argv) {
   atl::trainer::Options options;
   CLI::App app{"Atoll's side of bench_ddp", "bench_train_step"};
-  app.add_option("--model", options.model)->check(CLI::IsMember({"cnn", "mlp"}));
+  app.add_option("--model", options.model)->check(CLI::IsMember({"cnn", "mlp", "encoder"}));
   app.add_option("--precision", options.precision)->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option("--batch", options.batch)->check(CLI::Range(1, 65536));
   app.add_option("--lr", options.lr);

@@ -18,10 +18,10 @@ def run(*arguments):
 class BenchDdp(unittest.TestCase):
     @unittest.skipUnless(PYTHON.exists(), "no PyTorch to compare with: scripts/setup --references")
     def test_both_sides_come_to_the_same_parameters(self):
-        done = run("--cases", "cnn-fp32,mlp", "--pairs", "1", "--json")
+        done = run("--cases", "cnn-fp32,mlp,encoder", "--pairs", "1", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         cases = json.loads(done.stdout)["cases"]
-        self.assertEqual([case["name"] for case in cases], ["cnn-fp32", "mlp"])
+        self.assertEqual([case["name"] for case in cases], ["cnn-fp32", "mlp", "encoder"])
         for case in cases:
             self.assertGreater(case["atoll_ms"], 0)
             self.assertAlmostEqual(case["ratio"], case["ddp_ms"] / case["atoll_ms"])

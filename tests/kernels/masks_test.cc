@@ -14,6 +14,7 @@
 
 #include "kernels/cpu/aes256.h"
 #include "kernels/cpu/mask_kernels.h"
+#include "kernels/pack.h"
 
 namespace atl::kernels {
 namespace {
@@ -339,6 +340,35 @@ TEST(AddMasks, CancelsWhenSubtractedInOtherRanges) {
         done += count;
       }
       EXPECT_TRUE(lanes == original) << MaskKernelName(cipher) << ", lanes of " << lane_bytes;
+    }
+  }
+}
+
+TEST(AddVectorsAndMasks, IsTheVectorsAndTheMasks) {
+  for (const MaskCipher cipher : kCiphers) {
+    for (const auto& [lane_bytes, sum_bits] : std::vector<std::pair<uint32_t, uint32_t>>{
+             {1, 7}, {1, 8}, {2, 13}, {2, 16}, {4, 17}, {4, 32}, {8, 50}}) {
+      for (const auto& [vectors, masks] : std::vector<std::pair<size_t, uint8_t>>{
+               {0, 2}, {1, 0}, {1, 2}, {3, 2}, {3, 7}, {4, 4}}) {
+        const uint64_t first = 8 * 12'345, elements = 300'005 / lane_bytes;  // several blocks
+        std::vector<Bytes> packed;
+        std::vector<MaskKey> keys;
+        Bytes lanes = TestLanes(elements * lane_bytes), expected = lanes;
+        for (size_t i = 0; i < vectors; ++i) {
+          Bytes& vector = packed.emplace_back((elements * sum_bits + 7) / 8);
+          for (size_t k = 0; k < vector.size(); ++k)
+            vector[k] = static_cast<uint8_t>(k * 7 + k / 251 + i);
+          if (elements * sum_bits % 8 != 0)  // no bits after the last field
+            vector.back() &= static_cast<uint8_t>((1u << (elements * sum_bits % 8)) - 1);
+          AddPacked(vector, lane_bytes, sum_bits, elements, expected);
+        }
+        for (uint8_t k = 0; k < masks; ++k) keys.push_back(TestKey(k, k % 3 == 1));
+        AddMasks(expected, lane_bytes, first, keys, cipher);
+        const std::vector<std::span<const uint8_t>> views(packed.begin(), packed.end());
+        AddVectorsAndMasks(lanes, lane_bytes, sum_bits, first, views, keys, cipher);
+        EXPECT_TRUE(lanes == expected) << MaskKernelName(cipher) << ", " << sum_bits << " bits, "
+                                       << vectors << " vectors, " << int{masks} << " masks";
+      }
     }
   }
 }

@@ -116,22 +116,28 @@ TEST(Masks, SumRefusesAChunkOfAnotherSizeOrIndex) {
   EXPECT_TRUE(absl::IsInvalidArgument(summer.Begin(layout, layout.chunk_count())));
 }
 
-TEST(Masks, PartsOfAChunkAddUpToIt) {
-  constexpr uint32_t kBits = 13;
-  const kernels::VectorLayout layout({{1003, 10, kBits, 1.0}});
-  ChunkSummer summer = *ChunkSummer::Create(layout, 0);
-  Bytes packed(summer.chunk().bytes);
-  TestRandom(4).Fill(packed);
-  packed.back() &= 0x7f;  // 1003 * 13 bits end within the byte
-  const ByteView view(packed);
-  ASSERT_EQ(summer.AddPart(0, view.first(16 / 8 * kBits)), absl::OkStatus());
-  ASSERT_EQ(summer.AddPart(16, view.subspan(16 / 8 * kBits)), absl::OkStatus());
-  EXPECT_EQ(summer.Finish({}, kernels::MaskCipher::kAes256Ctr), packed);
-  // Not on a byte's border, not to one, or past the end.
-  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(4, view.subspan(13))));
-  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(8, view.first(14))));
-  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(8, view)));
-  EXPECT_TRUE(absl::IsInvalidArgument(summer.AddPart(1008, {})));
+TEST(Masks, VectorsAndStreamsTogetherAreWhatTheyAreOneByOne) {
+  FederationOptions options{.sites = 4, .seed = 6};
+  options.segments = {{5, 48, 50, 1.0}, {kernels::kChunkElements + 11, 12, 14, 1.0}};
+  Federation federation(options);
+  ASSERT_EQ(federation.RunAll(), absl::OkStatus());
+  const auto streams = *federation.coordinator->StreamsToRemove();
+  const kernels::VectorLayout layout = federation.layout();
+  for (uint32_t k = 0; k < layout.chunk_count(); ++k) {
+    ChunkSummer one_by_one = *ChunkSummer::Create(layout, k);
+    ChunkSummer together = *ChunkSummer::Create(layout, k);
+    std::vector<ByteView> packed;
+    for (auto& [id, site] : federation.sites()) {
+      const kernels::Chunk& chunk = together.chunk();
+      packed.push_back(ByteView(site->upload).subspan(chunk.byte_offset, chunk.bytes));
+      ASSERT_EQ(one_by_one.Add(packed.back()), absl::OkStatus());
+    }
+    ASSERT_EQ(together.Add(packed, streams, options.cipher), absl::OkStatus());
+    EXPECT_EQ(together.Finish({}, options.cipher), one_by_one.Finish(streams, options.cipher));
+    // Nothing is added when one of them does not fit.
+    packed.back() = packed.back().first(packed.back().size() - 1);
+    EXPECT_TRUE(absl::IsInvalidArgument(together.Add(packed, streams, options.cipher)));
+  }
 }
 
 TEST(Masks, EachPairCancelsAndNoStreamIsUsedTwice) {
