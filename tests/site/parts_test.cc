@@ -172,6 +172,7 @@ TEST(MpirunLauncherTest, KeepsAllOfOpenMpiInItsFolder) {
     EXPECT_THAT(line, HasSubstr(part));
   }
   EXPECT_THAT(options.environment, testing::Contains(testing::Pair("OMP_NUM_THREADS", "2")));
+  EXPECT_THAT(options.environment, testing::Contains(testing::Pair("GOMP_SPINCOUNT", "10000")));
   EXPECT_EQ(options.output_file, "/data/logs/t.log");
 }
 
