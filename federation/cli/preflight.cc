@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <system_error>
+
 #include "comms/base/files.h"
 #include "comms/base/process.h"
 #include "comms/base/status.h"
@@ -65,8 +68,11 @@ absl::Status CheckMachine(const recipes::Recipe& recipe) {
         {"data.tokenizer.file", recipe.data.tokenizer.file},
         {"model.weights", recipe.model.weights},
         {"model.file", recipe.model.file}}) {
-    if (!path.empty() && access(path.c_str(), R_OK) != 0)
-      return absl::NotFoundError(absl::StrCat(key, ": cannot read ", path));
+    if (path.empty() || access(path.c_str(), R_OK) == 0) continue;
+    const int error = errno;
+    return absl::NotFoundError(
+        absl::StrCat(key, ": cannot read ", path, ": ", std::generic_category().message(error),
+                     "; of the catalog's recipes, the first lines say which script makes it"));
   }
   return absl::OkStatus();
 }
