@@ -50,7 +50,7 @@ absl::Status AddChunks(ViewOfSource view, size_t count, std::span<const secagg::
         summer.Add(packed, streams.subspan(streams_added, streams_end - streams_added), cipher));
     streams_added = streams_end;
   }
-  return absl::OkStatus();
+  return summer.Add({}, streams.subspan(streams_added), cipher);  // all of them, of no vectors
 }
 
 PartialSum::PartialSum(const std::vector<kernels::Segment>& segments, store::OwnedFd fd)

@@ -26,7 +26,8 @@ class ChunkSummer {
 
   // One site's packed chunk. INVALID_ARGUMENT when it has another size than chunk().bytes.
   absl::Status Add(ByteView packed);
-  // Several of them and `streams`, as Finish adds them, faster than one after the other.
+  // Several of them and `streams`, as Finish adds them, faster than one after the other. As above;
+  // nothing is added then.
   absl::Status Add(std::span<const ByteView> packed, std::span<const MaskStream> streams,
                    kernels::MaskCipher cipher);
   // Adds `streams` (those of chunk().segment; others are passed over) and packs: the sum mod

@@ -55,9 +55,9 @@ ProcessOptions MpirunOptions(const LaunchSpec& spec) {
   options.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
                          {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
                          {"OMP_NUM_THREADS", std::to_string(spec.threads_per_rank)},
-                         // Threads of a rank that wait for each other sleep after some 30 us. By
-                         // default they spin for milliseconds: a sixth of two cores went to that in
-                         // the evaluator while eight ranks trained beside it.
+                         // Threads of a rank that wait for each other look so often, then sleep. By
+                         // default they look 30 times as often: a sixth of two cores went to that
+                         // in the evaluator while eight ranks trained beside it.
                          {"GOMP_SPINCOUNT", "10000"}};
   options.output_file = spec.log_file.string();
   return options;

@@ -14,7 +14,8 @@ struct MaskRange {
   uint64_t elements = 0;
   uint64_t first_element = 0;  // index in the segment of lanes[0]
   uint32_t lane_bytes = 4;     // 1, 2, 4 or 8
-  // As many bytes that are read next: a kernel may bring them into the cache while it computes.
+  // What is read next: a kernel may bring so many bytes from there on into the cache while it
+  // computes. It reads none of them, and they may end past the memory that is there.
   const uint8_t* next = nullptr;
 };
 
