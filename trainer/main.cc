@@ -112,7 +112,7 @@ int Run(int argc, char** argv) {
 
 }  // namespace
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ATOLL_SANITIZE_ADDRESS
 // Open MPI loads and unloads modules all the time: what they leak has no name left to suppress it
 // by, and the leak checker itself trips over their threads. Our own code is checked for leaks by
 // the tests that run it without MPI.

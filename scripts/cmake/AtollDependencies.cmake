@@ -25,3 +25,13 @@ if(ATOLL_WITH_TORCH)
   find_package(MPI REQUIRED COMPONENTS CXX)
   include(AtollTorch)
 endif()
+
+set(HEADERS_OF_MANY <algorithm> <array> <chrono> <cstdint> <filesystem> <functional> <map> <memory> <mutex> <optional>
+  <set> <span> <string> <string_view> <thread> <utility> <vector>
+  <absl/status/status.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <absl/strings/str_join.h>)
+atoll_precompiled(base HEADERS ${HEADERS_OF_MANY} DEPS absl::status absl::statusor absl::strings)
+atoll_precompiled(testing HEADERS ${HEADERS_OF_MANY} <gmock/gmock.h> <gtest/gtest.h>
+  DEPS absl::status absl::statusor absl::strings GTest::gmock)
+if(ATOLL_WITH_TORCH)
+  atoll_precompiled(torch HEADERS ${HEADERS_OF_MANY} <torch/types.h> <torch/utils.h> DEPS atoll::torch absl::status absl::statusor absl::strings)
+endif()

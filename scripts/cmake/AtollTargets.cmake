@@ -1,4 +1,4 @@
-# How every target of Atoll is compiled, and the two functions that declare them.
+# How every target of Atoll is compiled, and the functions that declare them.
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -18,38 +18,62 @@ endif()
 
 add_library(atoll_options INTERFACE)
 target_include_directories(atoll_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
-# Not nvcc's.
-set(HOST_OPTIONS -Wall -Wextra -Wno-unused-parameter -fno-math-errno -ffp-contract=off
+# Not nvcc's. -fPIC in programs too, so that one precompiled header fits them and the libraries.
+set(HOST_OPTIONS -Wall -Wextra -Wno-unused-parameter -fno-math-errno -ffp-contract=off -fPIC
     $<$<BOOL:${ATOLL_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   list(APPEND HOST_OPTIONS -fpch-preprocess)
+else()
+  list(APPEND HOST_OPTIONS "SHELL:-Xclang -fno-pch-timestamp")
 endif()
 target_compile_options(atoll_options INTERFACE "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:${HOST_OPTIONS}>")
 if(ATOLL_SANITIZE)
+  # The last two checks want type information that Debian's libraries, which are GCC's, do not have.
   target_compile_options(atoll_options INTERFACE -fsanitize=${ATOLL_SANITIZE} -fno-omit-frame-pointer -g1
-    -fno-sanitize-recover=all)
+    -fno-sanitize-recover=all -fno-sanitize=vptr,function)
   target_link_options(atoll_options INTERFACE -fsanitize=${ATOLL_SANITIZE})
 endif()
-if(ATOLL_FUZZ)
-  # Coverage for libFuzzer in every library; only the fuzzers link its main. Debian's libraries are gcc's and have no
-  # type information for these two checks.
-  target_compile_options(atoll_options INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize=vptr,function)
+if(ATOLL_SANITIZE MATCHES address)
+  target_compile_definitions(atoll_options INTERFACE ATOLL_SANITIZE_ADDRESS)
 endif()
+# atoll_precompiled(NAME HEADERS ... [DEPS ...]): headers of others that many files include, compiled once for every
+# target that names them with PRECOMPILED. Parsing them is most of a file's compile time. The preset dev goes without.
+function(atoll_precompiled name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;DEPS" ${ARGN})
+  add_library(atoll_precompiled_${name} OBJECT ${CMAKE_SOURCE_DIR}/scripts/cmake/precompiled.cc)
+  target_link_libraries(atoll_precompiled_${name} PRIVATE atoll_options ${ARG_DEPS})
+  target_precompile_headers(atoll_precompiled_${name} PRIVATE ${ARG_HEADERS})
+endfunction()
 
-# atoll_library(NAME SOURCES ... DEPS ...): static library atoll_NAME with alias atoll::NAME.
+# atoll_use_precompiled(TARGET NAME): what atoll_precompiled made; nothing where there is none of that name.
+function(atoll_use_precompiled target name)
+  if(TARGET atoll_precompiled_${name})
+    target_precompile_headers(${target} REUSE_FROM atoll_precompiled_${name})
+  endif()
+endfunction()
+
+# atoll_library(NAME SOURCES ... DEPS ... [PRECOMPILED name | none]): static library atoll_NAME with alias atoll::NAME.
 function(atoll_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PRECOMPILED" "SOURCES;DEPS" ${ARGN})
+  if(NOT ARG_PRECOMPILED)
+    set(ARG_PRECOMPILED base)
+  endif()
   add_library(atoll_${name} STATIC ${ARG_SOURCES})
   add_library(atoll::${name} ALIAS atoll_${name})
   target_link_libraries(atoll_${name} PUBLIC atoll_options ${ARG_DEPS})
+  atoll_use_precompiled(atoll_${name} ${ARG_PRECOMPILED})
 endfunction()
 
-# atoll_test(NAME SOURCES ... DEPS ... [TIMEOUT seconds] [LABELS ...]): GoogleTest binary, one ctest entry.
-# Each runs in a folder of its own under the build tree.
+# atoll_test(NAME SOURCES ... DEPS ... [PRECOMPILED name] [TIMEOUT seconds] [LABELS ...]): GoogleTest binary, one ctest
+# entry. Each runs in a folder of its own under the build tree.
 function(atoll_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PRECOMPILED;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT ARG_PRECOMPILED)
+    set(ARG_PRECOMPILED testing)
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE atoll_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  atoll_use_precompiled(${name} ${ARG_PRECOMPILED})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests/cwd/${name})
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/tests/cwd/${name})

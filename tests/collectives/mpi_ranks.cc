@@ -31,7 +31,7 @@ absl::Status WaitForOneThat(Communicator& world, int signal, bool in_mpi) {
 
 }  // namespace
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ATOLL_SANITIZE_ADDRESS
 // As in the trainer: what Open MPI leaks has no name to suppress it by.
 extern "C" int __lsan_is_turned_off() { return 1; }
 #endif

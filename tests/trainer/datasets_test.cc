@@ -1,7 +1,7 @@
 // Texts and tokens as batches.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "comms/base/files.h"
 #include "trainer/data/dataset.h"

@@ -2,7 +2,8 @@
 // data that do not fit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "comms/base/files.h"
 #include "tests/trainer/references.h"

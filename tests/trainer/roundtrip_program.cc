@@ -1,7 +1,8 @@
 // model-roundtrip REFERENCE FOLDER: takes one step of gradient descent from a case of references/models,
 // writes the model to FOLDER as a training does, and beside it outputs.json, what Atoll makes of
 // the case's batch. transformers_test.py compares.
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdio>
 #include <fstream>

@@ -1,6 +1,6 @@
 #include "trainer/data/image_dataset.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <array>
 

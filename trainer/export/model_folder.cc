@@ -1,6 +1,6 @@
 #include "trainer/export/model_folder.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <vector>
 

@@ -1,6 +1,7 @@
 #include "trainer/loop/evaluate.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <array>
 #include <numeric>

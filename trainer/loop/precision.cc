@@ -1,7 +1,7 @@
 #include "trainer/loop/precision.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace atl::trainer {
 

@@ -1,6 +1,6 @@
 #include "trainer/model/attention.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace atl::trainer {
 namespace {

@@ -1,6 +1,6 @@
 #include "trainer/model/encoder.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "comms/base/status.h"
 #include "nlohmann/json.hpp"

@@ -1,6 +1,6 @@
 #include "trainer/model/gradient_place.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace atl::trainer {
 

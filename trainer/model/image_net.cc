@@ -1,6 +1,7 @@
 #include "trainer/model/image_net.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -1,7 +1,8 @@
 #include "trainer/model/linear.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
 
 #include <optional>
 

@@ -1,6 +1,7 @@
 #include "trainer/model/network.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "comms/base/status.h"
 #include "kernels/vector_layout.h"

@@ -1,6 +1,6 @@
 #include "trainer/model/outcome.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace atl::trainer {
 

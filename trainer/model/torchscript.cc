@@ -1,7 +1,8 @@
 #include "trainer/model/torchscript.h"
 
 #include <torch/script.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <filesystem>
 

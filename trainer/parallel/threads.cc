@@ -1,7 +1,7 @@
 #include "trainer/parallel/threads.h"
 
 #include <sched.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,0 +1,1 @@
+// Nothing: the targets made of it hold a precompiled header (AtollTargets.cmake).
