@@ -91,7 +91,7 @@ void JobState::RestoreSecrets(SlotId slot, const std::vector<secagg::RevealedSec
     }
     open.complete =
         std::none_of(open.checks.survivors.begin(), open.checks.survivors.end(),
-                     [&](const auto& item) { return open.results.at(item.first).secrets.empty(); });
+                     [&open = open](const auto& item) { return open.results.at(item.first).secrets.empty(); });
     return;
   }
 }

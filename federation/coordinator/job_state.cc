@@ -55,7 +55,7 @@ std::vector<SiteId> JobState::Working() const {
   if (stage_ == Stage::kQueued || Ended()) return working;
   for (const auto& [site, member] : members_) {
     const bool is_needed = stage_ != Stage::kJudging ||
-                           std::any_of(results_.begin(), results_.end(), [&](const auto& item) {
+                           std::any_of(results_.begin(), results_.end(), [site = site](const auto& item) {
                              return item.second.pending.contains(site);
                            });
     if (!member.refused && is_needed) working.push_back(site);

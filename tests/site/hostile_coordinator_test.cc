@@ -25,7 +25,7 @@ using testing::HasSubstr;
 
 constexpr uint32_t kSites = 7, kThreshold = 5;
 constexpr uint64_t kSlot = 1;
-constexpr BenchOptions kBench{.parameters = 1000, .sites = kSites};
+const BenchOptions kBench{.parameters = 1000, .sites = kSites};
 
 enum class Until { kCohort, kSurvivors, kUnmask };
 
