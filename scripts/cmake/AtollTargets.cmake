@@ -64,10 +64,14 @@ function(atoll_library name)
   atoll_use_precompiled(atoll_${name} ${ARG_PRECOMPILED})
 endfunction()
 
-# atoll_test(NAME SOURCES ... DEPS ... [PRECOMPILED name] [TIMEOUT seconds] [LABELS ...]): GoogleTest binary, one ctest
-# entry. Each runs in a folder of its own under the build tree.
+# atoll_test(NAME SOURCES ... DEPS ... [THREADS] [PRECOMPILED name] [TIMEOUT seconds] [LABELS ...]): GoogleTest binary,
+# one ctest entry. Each runs in a folder of its own under the build tree. THREADS: it tests code with threads or memory
+# shared between processes, and neither gRPC nor torch, whose own code TSan does not see. TSan's build has these alone.
 function(atoll_test name)
-  cmake_parse_arguments(ARG "" "PRECOMPILED;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "THREADS" "PRECOMPILED;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(ATOLL_SANITIZE STREQUAL thread AND NOT ARG_THREADS)
+    return()
+  endif()
   if(NOT ARG_PRECOMPILED)
     set(ARG_PRECOMPILED testing)
   endif()

