@@ -30,8 +30,11 @@ set(HEADERS_OF_MANY <algorithm> <array> <chrono> <cstdint> <filesystem> <functio
   <set> <span> <string> <string_view> <thread> <utility> <vector>
   <absl/status/status.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <absl/strings/str_join.h>)
 atoll_precompiled(base HEADERS ${HEADERS_OF_MANY} DEPS absl::status absl::statusor absl::strings)
+# Tests run for moments, so what -O2 adds to their own code is only compile time.
+set(OPTIONS_OF_TESTS -O1)
 atoll_precompiled(testing HEADERS ${HEADERS_OF_MANY} <gmock/gmock.h> <gtest/gtest.h>
-  DEPS absl::status absl::statusor absl::strings GTest::gmock)
+  DEPS absl::status absl::statusor absl::strings GTest::gmock OPTIONS ${OPTIONS_OF_TESTS})
 if(ATOLL_WITH_TORCH)
-  atoll_precompiled(torch HEADERS ${HEADERS_OF_MANY} <torch/types.h> <torch/utils.h> DEPS atoll::torch absl::status absl::statusor absl::strings)
+  atoll_precompiled(torch HEADERS ${HEADERS_OF_MANY} <torch/types.h> <torch/utils.h>
+    DEPS atoll::torch absl::status absl::statusor absl::strings)
 endif()

@@ -36,11 +36,14 @@ endif()
 if(ATOLL_SANITIZE MATCHES address)
   target_compile_definitions(atoll_options INTERFACE ATOLL_SANITIZE_ADDRESS)
 endif()
-# atoll_precompiled(NAME HEADERS ... [DEPS ...]): headers of others that many files include, compiled once for every
-# target that names them with PRECOMPILED. Parsing them is most of a file's compile time. The preset dev goes without.
+
+# atoll_precompiled(NAME HEADERS ... [DEPS ...] [OPTIONS ...]): headers of others that many files include, compiled once
+# for every target that names them with PRECOMPILED. Parsing them is most of a file's compile time. The preset dev goes
+# without. OPTIONS: how the headers and the targets that name them are compiled.
 function(atoll_precompiled name)
-  cmake_parse_arguments(ARG "" "" "HEADERS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "HEADERS;DEPS;OPTIONS" ${ARGN})
   add_library(atoll_precompiled_${name} OBJECT ${CMAKE_SOURCE_DIR}/scripts/cmake/precompiled.cc)
+  target_compile_options(atoll_precompiled_${name} PUBLIC ${ARG_OPTIONS})
   target_link_libraries(atoll_precompiled_${name} PRIVATE atoll_options ${ARG_DEPS})
   target_precompile_headers(atoll_precompiled_${name} PRIVATE ${ARG_HEADERS})
 endfunction()
@@ -49,6 +52,7 @@ endfunction()
 function(atoll_use_precompiled target name)
   if(TARGET atoll_precompiled_${name})
     target_precompile_headers(${target} REUSE_FROM atoll_precompiled_${name})
+    target_compile_options(${target} PRIVATE $<TARGET_PROPERTY:atoll_precompiled_${name},INTERFACE_COMPILE_OPTIONS>)
   endif()
 endfunction()
 

@@ -10,7 +10,8 @@
 // line:
 //   run N     N steps; the milliseconds they took, from and to a barrier
 //   save FILE the parameters
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>

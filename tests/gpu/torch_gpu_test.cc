@@ -1,6 +1,7 @@
 // torch on the GPU as the trainer uses it: libtorch_cuda.so loaded at run time, parameters and
 // gradients as views of flat buffers in memory of the NCCL group, sums behind the backward pass.
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdio>
 #include <memory>
@@ -31,8 +32,7 @@ struct Model {
   }
   at::Tensor Loss(const at::Tensor& inputs, const at::Tensor& labels) const {
     at::Tensor hidden = torch::relu(torch::linear(inputs, parameters[0], parameters[1]));
-    return torch::nn::functional::cross_entropy(torch::linear(hidden, parameters[2], parameters[3]),
-                                                labels);
+    return at::cross_entropy_loss(torch::linear(hidden, parameters[2], parameters[3]), labels);
   }
   // Gradients become views of `gradient`.
   void UseGradient(const at::Tensor& gradient) {

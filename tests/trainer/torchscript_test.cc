@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/script.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "comms/base/files.h"
 #include "nlohmann/json.hpp"
@@ -64,9 +64,7 @@ TEST_F(TorchScriptTest, TrainsThroughTheFlatBuffer) {
   at::Tensor weight = torch::linspace(-1, 1, 12).view({4, 3}).requires_grad_(true);
   at::Tensor logits = batch_.inputs.flatten(1).matmul(weight);
   EXPECT_TRUE(torch::allclose(network->Forward(batch_), logits));
-  at::Tensor loss = torch::nn::functional::cross_entropy(
-      logits, batch_.labels,
-      torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+  at::Tensor loss = at::cross_entropy_loss(logits, batch_.labels, {}, at::Reduction::Sum);
   loss.backward();
   Outcome outcome = network->Run(batch_);
   EXPECT_NEAR(outcome.objective.item<float>(), loss.item<float>(), 1e-5);
