@@ -9,6 +9,7 @@
 #include "comms/base/files.h"
 #include "comms/base/process.h"
 #include "comms/collectives/mpi/mpi_communicator.h"
+#include "tests/collectives/mpirun.h"
 #include "tests/collectives/properties.h"
 
 namespace atl {
@@ -27,33 +28,12 @@ class MpiTest : public ::testing::Test {
   Run Start(int ranks, const std::string& mode, int timeout_ms,
             std::vector<std::string> more = {}) {
     const std::string scratch = folder_.path().string(), log = scratch + "/output.txt";
-    ProcessOptions options;
-    options.arguments = {"mpirun",
-                         "-q",
-                         "-np",
-                         std::to_string(ranks),
-                         "--oversubscribe",
-                         "--bind-to",
-                         "none",
-                         "--mca",
-                         "mpi_yield_when_idle",
-                         "1",
-                         "--mca",
-                         "orte_tmpdir_base",
-                         scratch,
-                         "--mca",
-                         "btl_vader_backing_directory",
-                         scratch,
-                         "--mca",
-                         "osc_sm_backing_directory",
-                         scratch};
+    ProcessOptions options = MpirunOptions(ranks, scratch);
     options.arguments.insert(options.arguments.end(), more.begin(), more.end());
     for (const std::string& text : {std::string(MPI_RANKS_PROGRAM), mode,
                                     std::to_string(timeout_ms), std::to_string(seed_)}) {
       options.arguments.push_back(text);
     }
-    options.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
-                           {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
     options.output_file = log;
     const auto begin = Clock::now();
     auto process = Process::Start(options);

@@ -16,18 +16,6 @@ std::string Trace(uint64_t seed) {
   return absl::StrCat("replay with ATOLL_TEST_SEED=", seed, " coordinator_chaos_test");
 }
 
-// Of a report, what the log says: not the bytes of answers that it leaves out, nor downloads.
-std::string Comparable(const Core& core, JobId job) {
-  v1::JobReport report = core.Report(job).value();
-  for (v1::RoundReport& round : *report.mutable_round_reports()) {
-    round.clear_bytes_up();
-    round.clear_bytes_down();
-  }
-  // Why a queued job waits is worked out anew.
-  if (report.status() == v1::QUEUED) report.clear_reason();
-  return report.DebugString();
-}
-
 TEST(Chaos, RepeatsAndReordering) {
   const uint64_t first = TestSeed(1);
   for (uint64_t seed = first; seed < first + 12; ++seed) {
@@ -54,23 +42,9 @@ TEST(Chaos, SitesDieAndComeBack) {
     SeededRandom random({.seed = seed, .label = "chaos"});
     Simulation simulation(
         {.sites = 5, .seed = seed, .masked = seed % 4 != 0, .rounds = 4, .repeat = 0.1});
-    std::map<SiteId, int64_t> away;  // until when
-    simulation.director = [&](SiteId site, const v1::CoordinatorMessage&) {
-      const uint64_t draw = random.Below(100);
-      if (draw >= 4) return Fate::kAnswer;
-      away[site] = simulation.now_ms() + static_cast<int64_t>(random.Below(12'000));
-      return draw < 2 ? Fate::kDie : Fate::kAnswerAndDie;
-    };
     simulation.ConnectAll();
     simulation.Submit();
-    simulation.Run([&] {
-      std::erase_if(away, [&](const auto& item) {
-        if (item.second > simulation.now_ms()) return false;
-        simulation.Connect(item.first);
-        return true;
-      });
-      return false;
-    });
+    simulation.RunWhileSitesDie(random, 4, 12'000);
     const v1::JobReport report = simulation.report();
     // A site that comes back within 12 s is there before the 15 s are over in which a cohort may
     // come together again.

@@ -59,6 +59,17 @@ std::string KindOfMessage(const v1::CoordinatorMessage& message) {
 
 }  // namespace
 
+std::string Comparable(const Core& core, JobId job) {
+  v1::JobReport report = core.Report(job).value();
+  for (v1::RoundReport& round : *report.mutable_round_reports()) {
+    round.clear_bytes_up();
+    round.clear_bytes_down();
+  }
+  // Why a queued job waits is worked out anew.
+  if (report.status() == v1::QUEUED) report.clear_reason();
+  return report.DebugString();
+}
+
 uint64_t TestSeed(uint64_t otherwise) {
   const char* text = std::getenv("ATOLL_TEST_SEED");
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
@@ -536,6 +547,25 @@ void Simulation::Run(const std::function<bool()>& until, int64_t limit_ms) {
     Carry(std::move(effects));
     for (const Event& event : due) Step(event);
   }
+}
+
+void Simulation::RunWhileSitesDie(SeededRandom& random, uint64_t percent, uint64_t away_ms_max) {
+  std::map<SiteId, int64_t> away;  // until when
+  director = [&](SiteId site, const v1::CoordinatorMessage&) {
+    const uint64_t draw = random.Below(100);
+    if (draw >= percent) return Fate::kAnswer;
+    away[site] = now_ms() + static_cast<int64_t>(random.Below(away_ms_max));
+    return draw < percent / 2 ? Fate::kDie : Fate::kAnswerAndDie;
+  };
+  Run([&] {
+    std::erase_if(away, [&](const auto& item) {
+      if (item.second > now_ms()) return false;
+      Connect(item.first);
+      return true;
+    });
+    return false;
+  });
+  director = nullptr;
 }
 
 std::unique_ptr<Core> Simulation::Folded() const {

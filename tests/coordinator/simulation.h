@@ -52,6 +52,9 @@ class Simulation {
   // Steps events and time until the job has ended, `until` says so, or limit_ms of simulated time
   // have gone by.
   void Run(const std::function<bool()>& until = nullptr, int64_t limit_ms = 3'600'000);
+  // To the end, while sites die: at `percent` of messages, half of them unanswered. Each is back
+  // within away_ms_max of simulated time.
+  void RunWhileSitesDie(SeededRandom& random, uint64_t percent, uint64_t away_ms_max);
   void Post(Event event) { inbox_.push_back(std::move(event)); }
   // The coordinator is killed: a new one folds the log, all streams are closed.
   void RestartCoordinator();
@@ -123,6 +126,9 @@ class Simulation {
   std::set<std::pair<uint64_t, uint64_t>> summed_slots_;
   uint32_t sums_ = 0;
 };
+
+// Of a job's report, what the log says: not the bytes of answers that it leaves out, nor downloads.
+std::string Comparable(const Core& core, JobId job);
 
 // ATOLL_TEST_SEED, else `otherwise`.
 uint64_t TestSeed(uint64_t otherwise);

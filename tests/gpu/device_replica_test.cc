@@ -14,7 +14,7 @@
 #include "comms/collectives/nccl/nccl_communicator.h"
 #include "tests/collectives/nccl/fake_gpu.h"
 #include "tests/collectives/nccl/host_ranks.h"
-#include "trainer/data/image_dataset.h"
+#include "tests/trainer/noise_images.h"
 #include "trainer/loop/evaluate.h"
 #include "trainer/loop/train.h"
 
@@ -40,19 +40,6 @@ std::unique_ptr<Network> MakeNetwork(const recipes::Recipe& recipe) {
   static std::mutex mutex;
   std::lock_guard lock(mutex);
   return *Network::Create(recipe, DataTraits{});
-}
-
-std::unique_ptr<Dataset> Noise(uint32_t count) {
-  ImageSet set;
-  set.count = count;
-  set.height = set.width = 28;
-  set.classes = 10;
-  set.normalisation = {{0.5f}, {0.25f}};
-  SeededRandom random({.seed = 4, .label = "noise"});
-  for (uint32_t i = 0; i < count * 784; ++i)
-    set.pixels.push_back(static_cast<uint8_t>(random.Below(256)));
-  for (uint32_t i = 0; i < count; ++i) set.labels.push_back(static_cast<uint8_t>(random.Below(10)));
-  return MakeImageDataset(std::move(set));
 }
 
 std::vector<recipes::Optimizer> Optimizers() {
@@ -156,7 +143,7 @@ Trained Train(const recipes::Recipe& recipe, const Dataset& data, Communicator& 
 }
 
 TEST(TrainLocally, OnADeviceAsOnTheHost) {
-  const auto data = Noise(90);
+  const auto data = NoiseImages(90);
   for (const bool sharded : {false, true}) {
     for (const recipes::Optimizer& options : Optimizers()) {
       recipes::Recipe recipe = SmallRecipe();

@@ -533,21 +533,7 @@ class HostileCoordinatorAndKill : public HostileCoordinator {
  protected:
   HostileCoordinatorAndKill() : HostileCoordinator(/*start=*/false) {
     BecomeSubreaper();  // what the killed agent leaves becomes ours to end
-    const auto pids = bench_.data_folder().parent_path() / "pids";
-    std::filesystem::create_directory(pids);
-    setenv("ATOLL_TEST_PIDS", pids.c_str(), 1);
-    ProcessOptions options;
-    options.arguments = {SITE_PROGRAM,
-                         bench_.coordinator->address(),
-                         bench_.data_folder().string(),
-                         bench_.options.identity_file.string(),
-                         bench_.options.roster_file.string(),
-                         FAKE_TRAINER_PROGRAM};
-    auto agent = Process::Start(options);
-    EXPECT_TRUE(agent.ok()) << agent.status();
-    agent_.emplace(*std::move(agent));
-    EXPECT_TRUE(bench_.coordinator->WaitForHello());
-    EXPECT_TRUE(bench_.Offer().accepted());
+    agent_ = bench_.StartAgentProcess();
   }
   // SIGKILL; then another agent on the same site.db.
   void KillAndStartAgain() {

@@ -36,21 +36,8 @@ bool IsAlive(pid_t pid) {
 class ProcessTest : public testing::Test {
  protected:
   void SetUp() override {
-    pids_ = bench_.data_folder().parent_path() / "pids";
-    fs::create_directory(pids_);
-    setenv("ATOLL_TEST_PIDS", pids_.c_str(), 1);
-    ProcessOptions options;
-    options.arguments = {SITE_PROGRAM,
-                         bench_.coordinator->address(),
-                         bench_.data_folder().string(),
-                         bench_.options.identity_file.string(),
-                         bench_.options.roster_file.string(),
-                         FAKE_TRAINER_PROGRAM};
-    auto agent = Process::Start(options);
-    ASSERT_TRUE(agent.ok()) << agent.status();
-    agent_.emplace(*std::move(agent));
-    ASSERT_TRUE(bench_.coordinator->WaitForHello());
-    ASSERT_TRUE(bench_.Offer().accepted());
+    agent_ = bench_.StartAgentProcess();
+    ASSERT_TRUE(agent_);
     ASSERT_TRUE(Within(20, [&] { return Ranks().size() == 2; }));
     bench_.PrepareSlot(1);
     bench_.SayManifest(bench_.MakeManifest(1, 1));
@@ -62,7 +49,7 @@ class ProcessTest : public testing::Test {
 
   std::set<pid_t> Ranks() const {
     std::set<pid_t> ranks;
-    for (const auto& entry : fs::directory_iterator(pids_)) {
+    for (const auto& entry : fs::directory_iterator(bench_.pids())) {
       ranks.insert(std::stoi(entry.path().filename()));
     }
     return ranks;
@@ -75,7 +62,6 @@ class ProcessTest : public testing::Test {
   }
 
   Workbench bench_;
-  fs::path pids_;
   std::optional<Process> agent_;
   std::set<pid_t> family_;
 };

@@ -1,6 +1,7 @@
 #include "tests/site/workbench.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <future>
 
@@ -113,6 +114,22 @@ void Workbench::StartAgent() {
   if (coordinator->protocol_version == 1) {
     ASSERT_TRUE(coordinator->WaitForHello(before + 1));
   }
+}
+
+std::optional<Process> Workbench::StartAgentProcess() {
+  std::filesystem::create_directory(pids());
+  setenv("ATOLL_TEST_PIDS", pids().c_str(), 1);
+  ProcessOptions process;
+  process.arguments = {SITE_PROGRAM,
+                       coordinator->address(),
+                       data_folder().string(),
+                       options.identity_file.string(),
+                       options.roster_file.string(),
+                       FAKE_TRAINER_PROGRAM};
+  auto agent = Process::Start(process);
+  if (agent.ok() && coordinator->WaitForHello() && Offer().accepted()) return *std::move(agent);
+  ADD_FAILURE() << "the agent did not take the job " << agent.status();
+  return std::nullopt;
 }
 
 absl::Status Workbench::StopAgent() {

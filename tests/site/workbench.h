@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comms/base/files.h"
+#include "comms/base/process.h"
 #include "federation/secagg/coordinator_slot.h"
 #include "federation/site/agent.h"
 #include "tests/site/fake_coordinator.h"
@@ -35,6 +36,9 @@ class Workbench {
 
   // Starts the agent (site 1) and waits until it is connected.
   void StartAgent();
+  // The agent as a process of its own instead, with fake trainers whose pids are names in pids().
+  // Waits until it has taken the job. None, and a failure, where it does not.
+  std::optional<Process> StartAgentProcess();
   // As SIGTERM does; what Run returned.
   absl::Status StopAgent();
   // Waits until Run returns by itself.
@@ -88,6 +92,7 @@ class Workbench {
   // Another site of the cohort (2 and up) that takes no further step.
   void LosePeer(uint32_t id);
   std::filesystem::path data_folder() const { return folder_.path() / "site"; }
+  std::filesystem::path pids() const { return folder_.path() / "pids"; }
 
   BenchOptions bench;
   SiteOptions options;

@@ -8,23 +8,12 @@
 #include <vector>
 
 #include "federation/strategy/strategy.h"
-#include "kernels/pack.h"
-#include "kernels/quantize.h"
+#include "tests/strategy/pack_values.h"
 
 namespace atl::strategy {
 namespace {
 
 using kernels::Segment;
-
-std::vector<uint8_t> Pack(const Segment& segment, const std::vector<int64_t>& values) {
-  std::vector<uint8_t> lanes(values.size() * segment.lane_bytes());
-  for (size_t i = 0; i < values.size(); ++i) {
-    kernels::StoreLane(lanes, segment.lane_bytes(), i, values[i]);
-  }
-  std::vector<uint8_t> packed((values.size() * segment.sum_bits + 7) / 8);
-  kernels::PackLanes(lanes, segment.lane_bytes(), segment.sum_bits, values.size(), packed);
-  return packed;
-}
 
 // Sums of n values of v bits, all at +B, all at -B, one short of them, packed and read back.
 bool ExtremesSurvive(uint32_t value_bits, uint32_t sum_bits, uint32_t sites) {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "comms/base/status.h"
+#include "tests/collectives/mpirun.h"
 
 namespace atl::trainer {
 namespace {
@@ -22,26 +23,9 @@ absl::StatusOr<MpiJob> MpiJob::Start(const std::filesystem::path& folder, int ra
                                      const std::vector<std::string>& arguments) {
   const std::string scratch = Scratch(folder).string();
   ATOLL_RETURN_IF_ERROR(MakeFolder(scratch, 0700));
-  ProcessOptions options;
-  options.arguments = {"mpirun",
-                       "-q",
-                       "-np",
-                       std::to_string(ranks),
-                       "--oversubscribe",
-                       "--bind-to",
-                       "none",
-                       "--mca",
-                       "mpi_yield_when_idle",
-                       "1",
-                       "--mca",
-                       "orte_tmpdir_base",
-                       scratch,
-                       "--mca",
-                       "btl_vader_backing_directory",
-                       scratch,
-                       TrainerProgram()};
+  ProcessOptions options = MpirunOptions(ranks, scratch);
+  options.arguments.push_back(TrainerProgram());
   options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
-  options.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
   options.working_folder = folder.string();
   options.output_file = (folder / "output.txt").string();
   ATOLL_ASSIGN_OR_RETURN(Process process, Process::Start(options));

@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "comms/base/random.h"
-#include "trainer/data/image_dataset.h"
+#include "tests/trainer/noise_images.h"
 #include "trainer/loop/evaluate.h"
 #include "trainer/loop/train.h"
 #include "trainer/model/network.h"
@@ -76,19 +76,6 @@ recipes::Model SmallMlp() {
   model.kind = recipes::ModelKind::kMlp;
   model.hidden = {16, 12};
   return model;
-}
-
-std::unique_ptr<Dataset> Noise(uint32_t count) {
-  ImageSet set;
-  set.count = count;
-  set.height = set.width = 28;
-  set.classes = 10;
-  set.normalisation = {{0.5f}, {0.25f}};
-  SeededRandom random({.seed = 4, .label = "noise"});
-  for (uint32_t i = 0; i < count * 784; ++i)
-    set.pixels.push_back(static_cast<uint8_t>(random.Below(256)));
-  for (uint32_t i = 0; i < count; ++i) set.labels.push_back(static_cast<uint8_t>(random.Below(10)));
-  return MakeImageDataset(std::move(set));
 }
 
 TEST(NetworkTest, ParametersAreViewsOfOneBufferAndInitIsDeterministic) {
@@ -227,7 +214,7 @@ class TrainTest : public ::testing::Test {
   TrainJob Job() const {
     return {.options = &options_, .data = images_.get(), .examples = examples_};
   }
-  std::unique_ptr<Dataset> images_ = Noise(50);
+  std::unique_ptr<Dataset> images_ = NoiseImages(50);
   std::vector<uint32_t> examples_ = std::vector<uint32_t>(50);
   recipes::Train options_;
   MirrorCommunicator alone_{1};
