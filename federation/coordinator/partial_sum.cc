@@ -34,8 +34,8 @@ absl::StatusOr<std::vector<SiteVector>> OpenVectors(const store::VectorId& slot,
   return opened;
 }
 
-absl::Status AddChunks(ViewOfSource view, size_t count, std::span<const secagg::MaskStream> streams,
-                       kernels::MaskCipher cipher, secagg::ChunkSummer& summer) {
+absl::Status AddChunks(ViewOfSource view, size_t count, secagg::ChunkSummer& summer,
+                       std::span<const secagg::MaskStream> streams, kernels::MaskCipher cipher) {
   size_t streams_added = 0;
   for (size_t source = 0; source < count;) {
     const size_t end = std::min(source + kTogether, count);
@@ -50,7 +50,8 @@ absl::Status AddChunks(ViewOfSource view, size_t count, std::span<const secagg::
         summer.Add(packed, streams.subspan(streams_added, streams_end - streams_added), cipher));
     streams_added = streams_end;
   }
-  return summer.Add({}, streams.subspan(streams_added), cipher);  // all of them, of no vectors
+  summer.AddStreams(streams.subspan(streams_added), cipher);  // all of them, of no vectors
+  return absl::OkStatus();
 }
 
 PartialSum::PartialSum(const std::vector<kernels::Segment>& segments, store::OwnedFd fd)
@@ -83,9 +84,8 @@ absl::Status PartialSum::Add(const std::vector<SiteVector>& vectors,
     const auto view = [&](size_t i) {
       return i < before ? ViewChunk(index) : vectors[i - before].vector->ViewChunk(index);
     };
-    ATOLL_RETURN_IF_ERROR(
-        AddChunks(view, before + vectors.size(), {}, kernels::MaskCipher::kAes256Ctr, summer));
-    const Bytes sum = summer.Finish({}, kernels::MaskCipher::kAes256Ctr);
+    ATOLL_RETURN_IF_ERROR(AddChunks(view, before + vectors.size(), summer));
+    const Bytes sum = summer.Finish();
     ATOLL_RETURN_IF_ERROR(store::WriteAt(fd_.get(), layout_.chunk(index).byte_offset, sum, kName));
     begun_chunks_ = index + 1;
   }

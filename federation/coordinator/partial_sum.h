@@ -33,8 +33,9 @@ absl::StatusOr<std::vector<SiteVector>> OpenVectors(const store::VectorId& slot,
 // Adds the packed chunks that `view` gives, of `count` vectors, and the streams to the one that
 // `summer` is at, a few vectors with their share of the streams at a time. The errors of `view`.
 using ViewOfSource = absl::FunctionRef<absl::StatusOr<store::FileView>(size_t source)>;
-absl::Status AddChunks(ViewOfSource view, size_t count, std::span<const secagg::MaskStream> streams,
-                       kernels::MaskCipher cipher, secagg::ChunkSummer& summer);
+absl::Status AddChunks(ViewOfSource view, size_t count, secagg::ChunkSummer& summer,
+                       std::span<const secagg::MaskStream> streams = {},
+                       kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr);
 
 // The sum of some sites' vectors, in a file without a name, packed as each of them is: whoever has
 // it reads it in their place. It goes with its owner, or with the process, and can be made again.

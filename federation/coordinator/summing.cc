@@ -120,7 +120,7 @@ class ChunkMaker {
     }
     ATOLL_RETURN_IF_ERROR(summer_.Begin(inputs_->layout, index));
     for (const Bytes& sum : made.group_sums) ATOLL_RETURN_IF_ERROR(summer_.Add(sum));
-    made.sum = summer_.Finish({}, inputs_->task.cipher);
+    made.sum = summer_.Finish();
     return absl::OkStatus();
   }
 
@@ -135,10 +135,9 @@ class ChunkMaker {
     const auto view = [&](size_t i) {
       return i < vectors.size() ? vectors[i]->ViewChunk(index) : parts.early->ViewChunk(index);
     };
-    ATOLL_RETURN_IF_ERROR(AddChunks(view, vectors.size() + (has_early ? 1 : 0),
-                                    inputs_->task.groups[group].streams, inputs_->task.cipher,
-                                    summer_));
-    return summer_.Finish({}, inputs_->task.cipher);
+    ATOLL_RETURN_IF_ERROR(AddChunks(view, vectors.size() + (has_early ? 1 : 0), summer_,
+                                    inputs_->task.groups[group].streams, inputs_->task.cipher));
+    return summer_.Finish();
   }
 
   absl::Status TakeStep(uint32_t index, Chunk& made) {

@@ -110,13 +110,14 @@ absl::Status ChunkCheck::Finish(ByteView published) {
   if (group_sums_ != numbers_.size()) {
     return Bad(absl::StrCat("the sum of group ", numbers_[group_sums_], " is missing"));
   }
-  const Bytes own = own_->Finish(claim_->streams, claim_->cipher);
+  own_->AddStreams(claim_->streams, claim_->cipher);
+  const Bytes own = own_->Finish();
   const ByteView shown = groups_ ? ByteView(own_group_) : published;
   if (!std::equal(own.begin(), own.end(), shown.begin(), shown.end())) {
     return Bad("the published sum is not the sum of what the survivors sent");
   }
   if (!groups_) return absl::OkStatus();
-  const Bytes all = groups_->Finish({}, claim_->cipher);
+  const Bytes all = groups_->Finish();
   if (std::equal(all.begin(), all.end(), published.begin(), published.end())) {
     return absl::OkStatus();
   }

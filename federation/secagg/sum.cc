@@ -27,9 +27,7 @@ absl::Status ChunkSummer::Begin(const kernels::VectorLayout& layout, uint32_t ch
   return absl::OkStatus();
 }
 
-absl::Status ChunkSummer::Add(ByteView packed) {
-  return Add({&packed, 1}, {}, kernels::MaskCipher::kAes256Ctr);
-}
+absl::Status ChunkSummer::Add(ByteView packed) { return Add({&packed, 1}); }
 
 absl::Status ChunkSummer::Add(std::span<const ByteView> packed, std::span<const MaskStream> streams,
                               kernels::MaskCipher cipher) {
@@ -49,10 +47,13 @@ std::span<uint8_t> ChunkSummer::lanes() {
   return std::span(store_).first(chunk_.elements * segment_.lane_bytes());
 }
 
-Bytes ChunkSummer::Finish(std::span<const MaskStream> streams, kernels::MaskCipher cipher) {
+void ChunkSummer::AddStreams(std::span<const MaskStream> streams, kernels::MaskCipher cipher) {
   std::vector<kernels::MaskKey> keys = MaskKeysOf(streams, chunk_.segment);
   kernels::AddMasks(lanes(), segment_.lane_bytes(), chunk_.first_element, keys, cipher);
   WipeKeys(keys);
+}
+
+Bytes ChunkSummer::Finish() {
   Bytes packed(chunk_.bytes);
   kernels::PackLanes(lanes(), segment_.lane_bytes(), segment_.sum_bits, chunk_.elements, packed);
   return packed;

@@ -12,7 +12,7 @@
 
 namespace atl::secagg {
 
-// Sums one chunk after the other: Begin, Add for each vector, Finish. Chunks are independent of
+// Sums one chunk after the other: Begin, Add and AddStreams, Finish. Chunks are independent of
 // each other: different ones may be summed by different threads, each with a summer of its own. Not
 // thread-safe. Owns its lanes (elements * lane_bytes bytes), whose memory it keeps for the next
 // chunk.
@@ -26,14 +26,14 @@ class ChunkSummer {
 
   // One site's packed chunk. INVALID_ARGUMENT when it has another size than chunk().bytes.
   absl::Status Add(ByteView packed);
-  // Several of them and `streams`, as Finish adds them, faster than one after the other. As above;
-  // nothing is added then.
-  absl::Status Add(std::span<const ByteView> packed, std::span<const MaskStream> streams,
-                   kernels::MaskCipher cipher);
-  // Adds `streams` (those of chunk().segment; others are passed over) and packs: the sum mod
-  // 2^sum_bits, chunk().bytes bytes. Without secure aggregation there are no streams. Once after
-  // each Begin.
-  Bytes Finish(std::span<const MaskStream> streams, kernels::MaskCipher cipher);
+  // Several of them and `streams`, faster than one after the other. As above; nothing is added
+  // then.
+  absl::Status Add(std::span<const ByteView> packed, std::span<const MaskStream> streams = {},
+                   kernels::MaskCipher cipher = kernels::MaskCipher::kAes256Ctr);
+  // Those of chunk().segment; others are passed over.
+  void AddStreams(std::span<const MaskStream> streams, kernels::MaskCipher cipher);
+  // The sum mod 2^sum_bits, chunk().bytes bytes. Once after each Begin.
+  Bytes Finish();
 
   const kernels::Chunk& chunk() const { return chunk_; }
 

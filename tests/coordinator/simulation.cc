@@ -267,11 +267,12 @@ void Simulation::Sum(const StartSum& task) {
         if (!summer.Add(ByteView(vector).subspan(chunk.byte_offset, chunk.bytes)).ok())
           std::abort();
       }
-      const Bytes of_group = summer.Finish(group.streams, task.cipher);
+      summer.AddStreams(group.streams, task.cipher);
+      const Bytes of_group = summer.Finish();
       if (is_split) group_digests[g].Update(of_group);
       if (!total.Add(of_group).ok()) std::abort();
     }
-    const Bytes packed = total.Finish({}, task.cipher);
+    const Bytes packed = total.Finish();
     digest.Update(packed);
     const kernels::Segment& segment = task.segments[chunk.segment];
     Bytes lanes(segment.length * segment.lane_bytes());

@@ -110,7 +110,8 @@ class SummingTest : public testing::TestWithParam<uint32_t> {  // value bits
         for (secagg::MaskStream& stream : streams) stream.subtract = !stream.subtract;
         secagg::ChunkSummer masked = secagg::ChunkSummer::Create(layout, i).value();
         EXPECT_TRUE(masked.Add(bytes).ok());
-        bytes = masked.Finish(streams, task_.cipher);
+        masked.AddStreams(streams, task_.cipher);
+        bytes = masked.Finish();
       }
       EXPECT_TRUE(vector->WriteChunk(i, bytes).ok());
     }

@@ -177,11 +177,12 @@ TEST_F(SixHundred, SumExactlyWithDropoutsInSeveralGroups) {
     ChunkSummer summer = ChunkSummer::Create(layout, 0).value();
     for (SiteId id : slot_->group(index).u3()) ASSERT_TRUE(summer.Add(uploads_.at(id)).ok());
     const auto streams = slot_->group(index).StreamsToRemove().value();
-    const Bytes sum = summer.Finish(streams, kernels::MaskCipher::kAes256Ctr);
+    summer.AddStreams(streams, kernels::MaskCipher::kAes256Ctr);
+    const Bytes sum = summer.Finish();
     EXPECT_EQ(Unpack(sum), Expected(slot_->group(index).u3())) << index;
     ASSERT_TRUE(total.Add(sum).ok());
   }
-  EXPECT_EQ(Unpack(total.Finish({}, kernels::MaskCipher::kAes256Ctr)), Expected(survivors));
+  EXPECT_EQ(Unpack(total.Finish()), Expected(survivors));
 }
 
 TEST_F(SixHundred, WhoseMinimumIsOfAllGroupsTogether) {

@@ -356,7 +356,8 @@ absl::StatusOr<std::vector<std::vector<int64_t>>> Federation::SumWith(
       const Bytes& upload = sites_.at(id)->upload;
       ATOLL_RETURN_IF_ERROR(summer.Add(ByteView(upload).subspan(chunk.byte_offset, chunk.bytes)));
     }
-    const Bytes packed = summer.Finish(streams, options_.cipher);
+    summer.AddStreams(streams, options_.cipher);
+    const Bytes packed = summer.Finish();
     const kernels::Segment& segment = segments()[chunk.segment];
     std::vector<uint8_t> lanes(chunk.elements * segment.lane_bytes());
     kernels::UnpackLanes(packed, segment.lane_bytes(), segment.sum_bits, chunk.elements, lanes);

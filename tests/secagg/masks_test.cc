@@ -92,7 +92,8 @@ TEST(Masks, ThreadsSumChunksAsOneDoes) {
               ByteView(site->upload).subspan(summer.chunk().byte_offset, summer.chunk().bytes)),
           absl::OkStatus());
     }
-    return summer.Finish(streams, options.cipher);
+    summer.AddStreams(streams, options.cipher);
+    return summer.Finish();
   };
   std::vector<Bytes> parallel(layout.chunk_count());
   std::vector<std::thread> threads;
@@ -133,7 +134,8 @@ TEST(Masks, VectorsAndStreamsTogetherAreWhatTheyAreOneByOne) {
       ASSERT_EQ(one_by_one.Add(packed.back()), absl::OkStatus());
     }
     ASSERT_EQ(together.Add(packed, streams, options.cipher), absl::OkStatus());
-    EXPECT_EQ(together.Finish({}, options.cipher), one_by_one.Finish(streams, options.cipher));
+    one_by_one.AddStreams(streams, options.cipher);
+    EXPECT_EQ(together.Finish(), one_by_one.Finish());
     // Nothing is added when one of them does not fit.
     packed.back() = packed.back().first(packed.back().size() - 1);
     EXPECT_TRUE(absl::IsInvalidArgument(together.Add(packed, streams, options.cipher)));

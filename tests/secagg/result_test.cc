@@ -45,7 +45,8 @@ class ResultTest : public ::testing::Test {
       for (const Commit& member : federation_.u3.members) {
         EXPECT_EQ(summer.Add(Upload(member.id, k)), absl::OkStatus());
       }
-      sum_.push_back(summer.Finish(streams, federation_.options_.cipher));
+      summer.AddStreams(streams, federation_.options_.cipher);
+      sum_.push_back(summer.Finish());
     }
     Publish();
   }
@@ -268,7 +269,7 @@ TEST_F(ResultTest, Case12GroupsSumsThatDoNotAddUp) {
   constexpr uint32_t kNumbers[] = {1, 2, 4};
   ChunkSummer total = *ChunkSummer::Create(claim.layout, k);
   for (const Sums& group : groups) ASSERT_EQ(total.Add(group[k]), absl::OkStatus());
-  const Bytes published = total.Finish({}, claim.cipher);
+  const Bytes published = total.Finish();
 
   const auto verdict = [&](const std::vector<Sums>& shown, const Bytes& sum, size_t count) {
     ChunkCheck check = *ChunkCheck::Create(claim, k);
@@ -297,7 +298,7 @@ TEST_F(ResultTest, Case12GroupsSumsThatDoNotAddUp) {
   claim.group_sums[1] = MerkleRoot(DigestsOf(other[1]));
   ChunkSummer again = *ChunkSummer::Create(claim.layout, k);
   for (const Sums& group : other) ASSERT_EQ(again.Add(group[k]), absl::OkStatus());
-  ExpectRefusal(verdict(other, again.Finish({}, claim.cipher), 3), kInvalid,
+  ExpectRefusal(verdict(other, again.Finish(), 3), kInvalid,
                 "not the sum of what the survivors sent");
 }
 

@@ -342,7 +342,8 @@ void Workbench::Unmask(const secagg::Manifest& manifest, const Bytes& survivors)
     auto summer = Must(secagg::ChunkSummer::Create(layout, i));
     Must(summer.Add(uploads.chunks.at(i)));
     for (auto& [id, peer] : peers_) Must(summer.Add(peer.vector.at(i)));
-    sum_chunks_.push_back(summer.Finish(streams, manifest.cipher));
+    summer.AddStreams(streams, manifest.cipher);
+    sum_chunks_.push_back(summer.Finish());
     const kernels::Chunk chunk = layout.chunk(i);
     const kernels::Segment& segment = manifest.segments[chunk.segment];
     Bytes lanes(chunk.elements * segment.lane_bytes());
