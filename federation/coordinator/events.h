@@ -169,10 +169,10 @@ struct AllowChecks {
   SlotId slot;
   // Whose vectors are in the sum, sorted, by the number of their group; 0 where the run is not
   // split.
-  std::map<uint32_t, std::vector<SiteId>> survivors;
-  std::map<SiteId, uint32_t> askers;              // and their groups
-  std::vector<std::pair<uint32_t, Digest>> sums;  // of each group, in a split run
-  std::vector<uint32_t> chunk_bytes;
+  std::map<uint32_t, std::vector<SiteId>> survivors = {};
+  std::map<SiteId, uint32_t> askers = {};              // and their groups
+  std::vector<std::pair<uint32_t, Digest>> sums = {};  // of each group, in a split run
+  std::vector<uint32_t> chunk_bytes = {};
 };
 // The vector is whole, so it will be in the sum if its group is: it may be added up already.
 struct SumEarly {

@@ -157,13 +157,13 @@ struct SecureAggregation {
 struct Recipe {
   std::string name;
   std::string run;
-  Resources resources;
-  Model model;
-  Data data;
-  Site site;
-  Train train;
-  Federation federation;
-  SecureAggregation secure_aggregation;
+  Resources resources = {};
+  Model model = {};
+  Data data = {};
+  Site site = {};
+  Train train = {};
+  Federation federation = {};
+  SecureAggregation secure_aggregation = {};
   std::string output_folder = "runs";
   bool operator==(const Recipe&) const = default;
 };

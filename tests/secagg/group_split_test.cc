@@ -69,7 +69,9 @@ TEST(GroupSplit, IsUniform) {
   for (uint32_t id = 1; id <= 9; ++id) {
     // 5 standard deviations of a binomial.
     for (size_t g = 0; g < 3; ++g) EXPECT_NEAR((counts[{id, g}]), kDeals / 3, 130) << id << g;
-    if (id != 1) EXPECT_NEAR(together[id], kDeals / 4, 119) << id;
+    if (id != 1) {
+      EXPECT_NEAR(together[id], kDeals / 4, 119) << id;
+    }
   }
 }
 

@@ -114,7 +114,9 @@ class SixHundred : public testing::Test {
       uploads_[id] = MaskVector(segments_, {Values(id)}, streams, kernels::MaskCipher::kAes256Ctr);
       const Digest root = RootOf(kernels::VectorLayout(segments_), uploads_[id]);
       ASSERT_TRUE(slot_->AddCommit(site.SignCommit(uploads_[id].size(), root).value()).ok());
-      if (IsThere(id, Step::kUpload)) ASSERT_TRUE(slot_->AddUploaded(id).ok());
+      if (IsThere(id, Step::kUpload)) {
+        ASSERT_TRUE(slot_->AddUploaded(id).ok());
+      }
     });
   }
 

@@ -114,9 +114,13 @@ TEST_F(VectorStoreTest, AFileThatCannotBeMappedIsRead) {
     const rlimit none = {0, RLIM_INFINITY};
     rlimit before{};
     ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
-    if (!mapped) ASSERT_EQ(setrlimit(RLIMIT_AS, &none), 0);  // malloc has room already
+    if (!mapped) {
+      ASSERT_EQ(setrlimit(RLIMIT_AS, &none), 0);  // malloc has room already
+    }
     absl::StatusOr<FileView> view = FileView::Of(fd.get(), 4'001, 5'999, path);
-    if (!mapped) ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    if (!mapped) {
+      ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    }
     const FileView moved = *std::move(view);
     EXPECT_TRUE(std::ranges::equal(moved.bytes(), ByteView(bytes).subspan(4'001))) << mapped;
     EXPECT_EQ(FileView::Of(fd.get(), 9'000, 1'001, path).status().code(),

@@ -42,9 +42,9 @@ absl::StatusOr<Partition> PartitionBySite(std::span<const uint32_t> sites_of, ui
 // empty where the data set has none (then schemes that need them are INVALID_ARGUMENT).
 struct PartitionKeys {
   uint32_t examples = 0;
-  std::span<const uint32_t> labels;
+  std::span<const uint32_t> labels = {};
   uint32_t classes = 0;
-  std::span<const uint32_t> sites_of;
+  std::span<const uint32_t> sites_of = {};
   uint32_t data_sites = 0;
 };
 // The scheme that the recipe names.

@@ -26,11 +26,11 @@ enum class InputKind { kImages, kNgrams, kTokens };
 
 struct DataTraits {
   InputKind input = InputKind::kImages;
-  ImageShape image;                      // images
-  Normalisation normalisation;           // images
-  uint32_t vocabulary = 0;               // tokens: ids are below it
-  uint32_t padding_id = 0;               // tokens: the id that stands where no token is
-  std::vector<std::string> class_names;  // where the data set names them
+  ImageShape image = {};                      // images
+  Normalisation normalisation = {};           // images
+  uint32_t vocabulary = 0;                    // tokens: ids are below it
+  uint32_t padding_id = 0;                    // tokens: the id that stands where no token is
+  std::vector<std::string> class_names = {};  // where the data set names them
 };
 
 // From the recipe, and small files only (a vocabulary, the header of a data file): cheap to call.
