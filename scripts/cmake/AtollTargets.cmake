@@ -22,8 +22,7 @@ target_include_directories(atoll_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_B
 set(HOST_OPTIONS -Wall -Wextra -Wno-unused-parameter -fno-math-errno -ffp-contract=off -fPIC
     $<$<BOOL:${ATOLL_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-  # GCC 12 sees overflows that are none in the strings and copies of its own library.
-  list(APPEND HOST_OPTIONS -fpch-preprocess -Wno-array-bounds -Wno-stringop-overflow)
+  list(APPEND HOST_OPTIONS -fpch-preprocess)
 else()
   list(APPEND HOST_OPTIONS "SHELL:-Xclang -fno-pch-timestamp")
 endif()

@@ -537,6 +537,7 @@ class HostileCoordinatorAndKill : public HostileCoordinator {
   }
   // SIGKILL; then another agent on the same site.db.
   void KillAndStartAgain() {
+    ASSERT_TRUE(agent_);
     kill(agent_->pid(), SIGKILL);
     ASSERT_TRUE(agent_->Wait(5'000).ok());
     KillDescendants();  // mpirun and its ranks, which go with it sooner or later
