@@ -117,7 +117,7 @@ GpuStatus NcclGroup::Start(const char* call, Ticket& ticket, Calls calls) {
   Poll();
   if (!broken_.ok()) return broken_;
   if (in_flight_.size() >= kMaxInFlight) {
-    return Break({GpuCode::kResourceExhausted, std::string(call) + ": " +
+    return Break({GpuCode::kResourceExhausted, std::string(call).append(": ") +
                                                    std::to_string(kMaxInFlight) +
                                                    " operations are under way already"});
   }
